@@ -1,0 +1,91 @@
+//! The identifiers, each a type of its own, so that a fence cannot be passed where a visit is meant.
+
+use std::fmt;
+use std::sync::Arc;
+
+use serde::{Deserialize, Serialize};
+use uuid::Uuid;
+
+/// An instant in UTC.
+pub type Timestamp = chrono::DateTime<chrono::Utc>;
+
+macro_rules! uuid_id {
+    ($(#[$doc:meta])* $name:ident) => {
+        $(#[$doc])*
+        #[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+        #[serde(transparent)]
+        pub struct $name(pub Uuid);
+
+        impl fmt::Display for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                self.0.fmt(f)
+            }
+        }
+
+        impl fmt::Debug for $name {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "{}({})", stringify!($name), self.0)
+            }
+        }
+    };
+}
+
+uuid_id! {
+    /// `workflowexecution.id`. (The text `exec-…` of the column `execution_id` is its *name*.)
+    ExecutionId
+}
+uuid_id! {
+    /// `workflow.id`.
+    WorkflowId
+}
+uuid_id! {
+    /// One process of the worker, from its start to its end. Never reused.
+    WorkerId
+}
+
+/// The fencing token of a lease: drawn from a sequence at each claim, named by each write.
+#[derive(Clone, Copy, PartialEq, Eq, PartialOrd, Ord, Hash, Debug, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct Fence(pub i64);
+
+/// A node of a graph, by the id that its author gave it. Cheap to clone.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Serialize, Deserialize)]
+#[serde(transparent)]
+pub struct NodeId(pub Arc<str>);
+
+impl NodeId {
+    /// The id as text.
+    pub fn as_str(&self) -> &str {
+        &self.0
+    }
+}
+
+impl From<&str> for NodeId {
+    fn from(text: &str) -> Self {
+        Self(Arc::from(text))
+    }
+}
+
+impl fmt::Display for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(&self.0)
+    }
+}
+
+impl fmt::Debug for NodeId {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "NodeId({:?})", &*self.0)
+    }
+}
+
+/// The n-th time that a token enters a node, from 1.
+pub type Visit = u32;
+
+/// The n-th try of a visit, from 1.
+pub type Attempt = u32;
+
+/// The stable idempotency key of a visit: the same for each attempt, so that a receiver can tell a repeated call
+/// from a new one.
+pub fn idempotency_key(execution: ExecutionId, node: &NodeId, visit: Visit) -> String {
+    format!("{execution}:{node}:{visit}")
+}
