@@ -19,6 +19,7 @@
 //! The modules stand in the order of that picture, which is the order to read them in. Who may import whom is a
 //! test: `tests/it/layers.rs`.
 
+pub mod engine;
 pub mod retry;
 
 pub mod clock;

@@ -1,0 +1,230 @@
+//! The versioned state that survives: what a [`Machine`] needs beside the graph and the
+//! recorded steps.
+//!
+//! Its size follows the live tokens, never the graph or the past: how often each node was visited is counted from
+//! the steps ([`History`]). A token is saved with its node's id, so that a person can read it.
+//! A reader refuses a version that is newer than its own; fields may be added within a version.
+
+use std::collections::HashMap;
+
+use serde::{Deserialize, Serialize};
+use thiserror::Error;
+
+use crate::engine::token::{FailureNote, Token, TokenState, Tokens};
+use crate::engine::{Machine, Step, TokenId};
+use crate::ids::{Attempt, NodeId, Timestamp, Visit};
+
+/// The version that is written.
+const VERSION: u32 = 1;
+
+/// What is kept of an execution between two of its steps.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub struct Checkpoint {
+    pub(super) v: u32,
+    /// The last recorded step.
+    pub(super) seq: i32,
+    /// The next token's id.
+    pub(super) next: u32,
+    /// Retries used.
+    #[serde(default)]
+    pub(super) retries: u32,
+    pub(super) tokens: Vec<SavedToken>,
+}
+
+/// A token, as saved.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+pub(super) struct SavedToken {
+    pub(super) id: TokenId,
+    pub(super) node: NodeId,
+    pub(super) visit: Visit,
+    pub(super) attempt: Attempt,
+    pub(super) state: TokenState,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) waiting_since: Option<Timestamp>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) failure: Option<FailureNote>,
+}
+
+impl Checkpoint {
+    /// Reads a checkpoint from JSON.
+    ///
+    /// # Errors
+    /// [`BadCheckpoint`] if it is of a newer version or not a checkpoint.
+    pub fn from_json(text: &str) -> Result<Self, BadCheckpoint> {
+        #[derive(Deserialize)]
+        struct Version {
+            v: u32,
+        }
+        // First the version alone: a newer one may have any shape.
+        let Version { v } = serde_json::from_str(text).map_err(BadCheckpoint::Unreadable)?;
+        check_version(v)?;
+        serde_json::from_str(text).map_err(BadCheckpoint::Unreadable)
+    }
+
+    /// The checkpoint as JSON.
+    ///
+    /// # Errors
+    /// [`BadCheckpoint::Unwritable`] if a time in it is beyond what JSON can carry.
+    pub fn to_json(&self) -> Result<String, BadCheckpoint> {
+        serde_json::to_string(self).map_err(BadCheckpoint::Unwritable)
+    }
+}
+
+fn check_version(found: u32) -> Result<(), BadCheckpoint> {
+    if found > VERSION {
+        return Err(BadCheckpoint::NewerVersion {
+            found,
+            known: VERSION,
+        });
+    }
+    Ok(())
+}
+
+/// Why an execution cannot be taken up.
+#[derive(Debug, Error)]
+pub enum BadCheckpoint {
+    /// Written by a newer worker.
+    #[error(
+        "the checkpoint has version {found}, this worker knows versions up to {known}: it needs a newer worker"
+    )]
+    NewerVersion {
+        /// Its version.
+        found: u32,
+        /// The newest known one.
+        known: u32,
+    },
+    /// Not a checkpoint.
+    #[error("the checkpoint cannot be read")]
+    Unreadable(#[source] serde_json::Error),
+    /// Cannot be put into JSON.
+    #[error("the checkpoint cannot be written")]
+    Unwritable(#[source] serde_json::Error),
+    /// Belongs to another graph.
+    #[error("the checkpoint has a token at node \"{node}\", which is not in the graph")]
+    UnknownNode {
+        /// The missing node.
+        node: NodeId,
+    },
+    /// An adopted or replayed execution that goes on nowhere.
+    #[error("the execution is to start at node \"{node}\", which is not in the graph")]
+    UnknownStart {
+        /// The missing node.
+        node: NodeId,
+    },
+}
+
+/// How an execution without a checkpoint begins. With a checkpoint it has no effect.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Origin {
+    /// Where it starts, if not at the graph's entry: where an earlier worker left it, or where a replay begins.
+    pub start_at: Option<NodeId>,
+    /// The retries that an earlier worker used.
+    pub retry_count: u32,
+}
+
+/// What the recorded steps say that the checkpoint does not.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct History {
+    /// By node: the visits that were recorded.
+    pub visits: HashMap<NodeId, Visit>,
+    /// The last step's number, 0 if there is none.
+    pub last_seq: i32,
+}
+
+impl History {
+    /// Counts the visits in recorded steps, in any order.
+    pub fn from_steps<'a>(steps: impl IntoIterator<Item = &'a Step>) -> Self {
+        let mut history = Self::default();
+        for step in steps {
+            history.note(&step.node, step.visit, step.seq);
+        }
+        history
+    }
+
+    /// Counts one step in.
+    pub fn note(&mut self, node: &NodeId, visit: Visit, seq: i32) {
+        self.last_seq = self.last_seq.max(seq);
+        match self.visits.get_mut(node) {
+            Some(visits) => *visits = visit.max(*visits),
+            None => {
+                self.visits.insert(node.clone(), visit);
+            }
+        }
+    }
+}
+
+impl Machine {
+    /// What must be recorded, together with the steps, so that [`Machine::restore`] goes on from here.
+    pub fn checkpoint(&self) -> Checkpoint {
+        let tokens = self.tokens.iter().map(|(id, token)| SavedToken {
+            id,
+            node: token.node.clone(),
+            visit: token.visit,
+            attempt: token.attempt,
+            state: match &token.state {
+                TokenState::Running => TokenState::Ready,
+                state @ (TokenState::Joining
+                | TokenState::Ready
+                | TokenState::Sleeping { .. }
+                | TokenState::Retrying { .. }
+                | TokenState::Rechecking { .. }
+                | TokenState::Failed) => state.clone(),
+            },
+            waiting_since: token.waiting_since,
+            failure: token.failure.clone(),
+        });
+        Checkpoint {
+            v: VERSION,
+            seq: self.seq,
+            next: self.tokens.next_id(),
+            retries: self.retry_count,
+            tokens: tokens.collect(),
+        }
+    }
+
+    /// Puts the tokens of a checkpoint into a machine that has none.
+    pub(super) fn put_back(&mut self, checkpoint: Checkpoint) -> Result<(), BadCheckpoint> {
+        check_version(checkpoint.v)?;
+        self.seq = self.seq.max(checkpoint.seq);
+        self.retry_count = checkpoint.retries;
+        self.tokens = Tokens::starting_at(checkpoint.next);
+        for SavedToken {
+            id,
+            node,
+            visit,
+            attempt,
+            state,
+            waiting_since,
+            failure,
+        } in checkpoint.tokens
+        {
+            let Some(place) = self.graph.place(&node) else {
+                return Err(BadCheckpoint::UnknownNode { node });
+            };
+            match state {
+                TokenState::Joining => self.joins.restore(place, id),
+                TokenState::Failed => self.failed = self.failed.or(Some(id)),
+                TokenState::Ready
+                | TokenState::Running
+                | TokenState::Sleeping { .. }
+                | TokenState::Retrying { .. }
+                | TokenState::Rechecking { .. } => {}
+            }
+            let visits = self.visits.entry(place).or_default();
+            *visits = visit.max(*visits);
+            self.tokens.put(
+                id,
+                Token {
+                    place,
+                    node,
+                    visit,
+                    attempt,
+                    waiting_since,
+                    failure,
+                    state,
+                },
+            );
+        }
+        Ok(())
+    }
+}

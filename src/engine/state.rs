@@ -1,0 +1,133 @@
+//! Where an execution stands: what the shell looks at between two events.
+
+use std::sync::Arc;
+
+use crate::engine::token::TokenState;
+use crate::engine::{Graph, Machine, TokenId};
+use crate::ids::{NodeId, Timestamp};
+
+/// Where an execution stands.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum State {
+    /// Something is being done or to be done.
+    Running {
+        /// Nodes whose command was taken.
+        in_flight: usize,
+        /// Nodes whose command is still to be taken.
+        runnable: usize,
+    },
+    /// Nothing can be done before that time: it needs no worker until then.
+    Waiting {
+        /// [`Machine::next_deadline`].
+        until: Timestamp,
+        /// What comes then.
+        reason: WaitReason,
+    },
+    /// It has come to its end.
+    Completed,
+    /// It has failed for good.
+    Failed {
+        /// Where.
+        node: NodeId,
+        /// The words of `error_message`.
+        message: String,
+    },
+}
+
+/// What an execution waits for, if it waits for a time.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum WaitReason {
+    /// A node sleeps.
+    Sleep,
+    /// A failed node is tried again.
+    Retry,
+    /// A node that is not finished is looked at again.
+    Recheck,
+}
+
+impl Machine {
+    /// When [`Event::DeadlinePassed`](crate::engine::Event::DeadlinePassed) is to be sent: the next sleep, retry or
+    /// re-check that ends. A failed execution waits for nothing.
+    pub fn next_deadline(&self) -> Option<Timestamp> {
+        if self.failed.is_some() {
+            return None;
+        }
+        self.tokens.first_deadline().map(|(at, _)| at)
+    }
+
+    /// Where the execution stands.
+    pub fn state(&self) -> State {
+        if let Some(token) = self.failed.and_then(|id| self.tokens.get(id)) {
+            let message = token.failure.as_ref().map_or("", |note| &note.message);
+            return State::Failed {
+                node: token.node.clone(),
+                message: message.to_owned(),
+            };
+        }
+        if self.tokens.is_empty() {
+            return State::Completed;
+        }
+        let (in_flight, runnable) = (self.tokens.running().len(), self.tokens.ready().len());
+        match (in_flight + runnable, self.first_wait()) {
+            (0, Some((until, reason))) => State::Waiting { until, reason },
+            _ => State::Running {
+                in_flight,
+                runnable,
+            },
+        }
+    }
+
+    /// Retries used so far, by all nodes together.
+    pub fn retry_count(&self) -> u32 {
+        self.retry_count
+    }
+
+    /// The nodes whose command was taken and that have not answered.
+    pub fn in_flight(&self) -> impl Iterator<Item = (TokenId, &NodeId)> {
+        self.tokens
+            .running()
+            .iter()
+            .filter_map(|id| Some((*id, &self.tokens.get(*id)?.node)))
+    }
+
+    /// A node to show as the current one: one in flight, else one that is to be run, waits or has failed.
+    pub fn current_node(&self) -> Option<&NodeId> {
+        let busy = self
+            .tokens
+            .running()
+            .first()
+            .or_else(|| self.tokens.ready().first())
+            .copied();
+        let shown = self
+            .failed
+            .or(busy)
+            .or_else(|| self.tokens.first_deadline().map(|(_, id)| id));
+        shown
+            .and_then(|id| self.tokens.get(id))
+            .map(|token| &token.node)
+    }
+
+    /// How many tokens there are.
+    pub fn live_tokens(&self) -> usize {
+        self.tokens.len()
+    }
+
+    /// The graph it runs on.
+    pub fn graph(&self) -> &Arc<Graph> {
+        &self.graph
+    }
+
+    fn first_wait(&self) -> Option<(Timestamp, WaitReason)> {
+        let (until, id) = self.tokens.first_deadline()?;
+        let reason = match self.tokens.get(id)?.state {
+            TokenState::Retrying { .. } => WaitReason::Retry,
+            TokenState::Rechecking { .. } => WaitReason::Recheck,
+            TokenState::Sleeping { .. }
+            | TokenState::Joining
+            | TokenState::Ready
+            | TokenState::Running
+            | TokenState::Failed => WaitReason::Sleep,
+        };
+        Some((until, reason))
+    }
+}

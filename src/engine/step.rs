@@ -1,0 +1,49 @@
+//! What is recorded of an attempt of a visit.
+
+use serde_json::{Map, Value};
+
+use crate::ids::{Attempt, NodeId, Timestamp, Visit};
+
+/// The recorded outcome of one attempt of one visit of a node. Append-only: a step is written once and never changed.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Step {
+    /// 1, 2, 3 … within the execution, in the order in which they were recorded. (0 is the execution's input.)
+    pub seq: i32,
+    /// The node.
+    pub node: NodeId,
+    /// Its type.
+    pub node_type: String,
+    /// The n-th time that a token was in the node.
+    pub visit: Visit,
+    /// The n-th try of that visit.
+    pub attempt: Attempt,
+    /// How it ended.
+    pub status: StepStatus,
+    /// Always an object.
+    pub output: Map<String, Value>,
+    /// The failure's message, without `Node <id> failed: `.
+    pub error: Option<String>,
+    /// When the attempt started.
+    pub started_at: Timestamp,
+    /// When it ended.
+    pub finished_at: Timestamp,
+}
+
+/// How a step ended.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub enum StepStatus {
+    /// The node did its work; it never runs again for this visit.
+    Success,
+    /// This attempt failed.
+    Failed,
+}
+
+impl StepStatus {
+    /// The word in `node_results[*].status` and in `workflow_worker.steps.status`.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Success => "success",
+            Self::Failed => "failed",
+        }
+    }
+}
