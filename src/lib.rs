@@ -22,6 +22,8 @@
 pub mod engine;
 pub mod retry;
 
+pub mod host;
+
 pub mod clock;
 pub mod ids;
 

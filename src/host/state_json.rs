@@ -1,0 +1,394 @@
+//! The published view: what the screens show of one execution, as JSON in `workflowexecution.execution_state`.
+//!
+//! The engine's truth is elsewhere; this is derived from the recorded steps and may be written at any time. What the
+//! API's parser demands holds for each text that [`View::to_json`] makes: all keys are there, each output is an object,
+//! times have six digits and no zone, durations are whole milliseconds (contract: `db-api-details.md` 3.1).
+//!
+//! A node that failed stands in `node_results` at once, and among the `completed_node_ids` (which is where the canvas
+//! looks) only when the failure is final; a later success takes its place. `node_results` keeps the order of the
+//! first records.
+//!
+//! The view is written after each node, so each output is turned into text once, and the text is shared by
+//! `node_results` and `execution_data`.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+
+use serde_json::{Map, Value};
+
+use crate::engine::{Step, StepStatus};
+use crate::host::iso_time;
+use crate::ids::{NodeId, Timestamp, WorkflowId};
+
+pub use crate::host::host_state::{BadState, HostState, read};
+
+type Object = Map<String, Value>;
+
+/// What never changes of an execution.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Identity {
+    /// The column `execution_id`: `exec-…`.
+    pub execution_name: String,
+    /// The workflow.
+    pub workflow_id: WorkflowId,
+    /// Its version when the execution was made.
+    pub workflow_version: i32,
+    /// The column `started_at`.
+    pub started_at: Timestamp,
+}
+
+/// What changes of an execution beside its steps; the same as in the row's columns.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Published<'a> {
+    /// The status.
+    pub status: &'a str,
+    /// A node that runs, waits or has failed.
+    pub current_node_id: Option<&'a NodeId>,
+    /// What went wrong.
+    pub error_message: Option<&'a str>,
+    /// Retries so far.
+    pub retry_count: u32,
+    /// When the next one is.
+    pub next_retry_at: Option<Timestamp>,
+}
+
+impl Published<'_> {
+    fn is_final_failure(&self) -> bool {
+        self.status == "failed" && self.next_retry_at.is_none()
+    }
+}
+
+/// What the screens show of one execution.
+#[derive(Debug)]
+pub struct View {
+    /// The members before `status`.
+    head: String,
+    started_at: String,
+    trigger_data: Arc<Object>,
+    data: Arc<Object>,
+    /// The values of `data` as JSON.
+    data_texts: HashMap<String, Arc<str>>,
+    /// The keys of `data` that our own steps wrote.
+    own_outputs: HashSet<String>,
+    variables: Arc<Object>,
+    results: Vec<ResultText>,
+    places: HashMap<NodeId, usize>,
+    completed: Vec<NodeId>,
+    completed_set: HashSet<NodeId>,
+}
+
+/// A member of `node_results`, in pieces so that the output's text can be shared.
+#[derive(Debug)]
+struct ResultText {
+    node: NodeId,
+    is_failed: bool,
+    head: String,
+    output: Arc<str>,
+    /// A member to add to the output here, which the timeline shows.
+    node_type: Option<String>,
+    tail: String,
+}
+
+impl View {
+    /// The view of an execution that has done nothing. `trigger_data` is what it was started with.
+    pub fn new(identity: &Identity, trigger_data: Object) -> Self {
+        let head = format!(
+            r#"{{"execution_id":{},"workflow_id":"{}","workflow_version":{},"status":"#,
+            json_text(&identity.execution_name),
+            identity.workflow_id,
+            identity.workflow_version
+        );
+        let data_texts = trigger_data
+            .iter()
+            .map(|(key, value)| (key.clone(), value.to_string().into()))
+            .collect();
+        let trigger_data = Arc::new(trigger_data);
+        Self {
+            head,
+            started_at: iso_time(identity.started_at),
+            data: Arc::clone(&trigger_data),
+            trigger_data,
+            data_texts,
+            own_outputs: HashSet::new(),
+            variables: Arc::default(),
+            results: Vec::new(),
+            places: HashMap::new(),
+            completed: Vec::new(),
+            completed_set: HashSet::new(),
+        }
+    }
+
+    /// Shows on what an earlier worker left: data, results and completed nodes that the view does not have yet.
+    pub fn adopt(&mut self, state: &HostState) {
+        for (key, value) in &state.execution_data {
+            if !self.data.contains_key(key) {
+                self.set_data(key.clone(), value.clone(), value.to_string().into());
+            }
+        }
+        for result in &state.node_results {
+            if !self.places.contains_key(&result.node) {
+                self.put_result(ResultText {
+                    node: result.node.clone(),
+                    is_failed: result.status == StepStatus::Failed.as_str(),
+                    head: String::new(),
+                    output: Arc::clone(&result.text),
+                    node_type: None,
+                    tail: String::new(),
+                });
+            }
+        }
+        for node in &state.completed_node_ids {
+            self.complete(node);
+        }
+    }
+
+    /// Shows a recorded step.
+    pub fn apply(&mut self, step: &Step) {
+        let output = Value::Object(step.output.clone());
+        let text: Arc<str> = output.to_string().into();
+        if step.status == StepStatus::Success {
+            let key = format!("{}_output", step.node);
+            self.own_outputs.insert(key.clone());
+            self.set_data(key, output, Arc::clone(&text));
+            self.complete(&step.node);
+            if step.node_type == "set_variable" {
+                self.set_variable(&step.output);
+            }
+        }
+        self.put_result(result_text(step, text));
+    }
+
+    /// Takes over what others wrote into `execution_data` on purpose, such as `test_mode` or a signal: keys that are new
+    /// or changed, apart from the outputs of our own steps. Whether there were any.
+    pub fn merge_host(&mut self, execution_data: &Object) -> bool {
+        let mut has_changed = false;
+        for (key, value) in execution_data {
+            if !self.own_outputs.contains(key) && self.data.get(key) != Some(value) {
+                self.set_data(key.clone(), value.clone(), value.to_string().into());
+                has_changed = true;
+            }
+        }
+        has_changed
+    }
+
+    /// `execution_data`: the trigger data at its top level, and the outputs.
+    pub fn data(&self) -> &Arc<Object> {
+        &self.data
+    }
+
+    /// What the execution was started with.
+    pub fn trigger_data(&self) -> &Arc<Object> {
+        &self.trigger_data
+    }
+
+    /// What `set_variable` nodes set: by scope, then by name.
+    pub fn variables(&self) -> &Arc<Object> {
+        &self.variables
+    }
+
+    /// The column's JSON, with the keys and in the order in which the platform writes them.
+    pub fn to_json(&self, published: &Published<'_>) -> String {
+        let mut json = String::with_capacity(self.expected_len());
+        json.push_str(&self.head);
+        push_text(&mut json, published.status);
+        push_member(
+            &mut json,
+            "current_node_id",
+            &text_or_null(published.current_node_id.map(NodeId::as_str)),
+        );
+        self.push_completed(&mut json, published.is_final_failure());
+        self.push_results(&mut json);
+        self.push_data(&mut json);
+        push_member(&mut json, "started_at", &json_text(&self.started_at));
+        push_member(
+            &mut json,
+            "error_message",
+            &text_or_null(published.error_message),
+        );
+        push_member(&mut json, "retry_count", &published.retry_count.to_string());
+        push_member(
+            &mut json,
+            "next_retry_at",
+            &text_or_null(published.next_retry_at.map(iso_time).as_deref()),
+        );
+        json.push('}');
+        json
+    }
+
+    fn push_completed(&self, json: &mut String, with_failed: bool) {
+        let failed = self
+            .results
+            .iter()
+            .filter(|result| {
+                with_failed && result.is_failed && !self.completed_set.contains(&result.node)
+            })
+            .map(|result| &result.node);
+        json.push_str(r#","completed_node_ids":["#);
+        let mut separator = "";
+        for node in self.completed.iter().chain(failed) {
+            json.push_str(separator);
+            push_text(json, node.as_str());
+            separator = ",";
+        }
+        json.push(']');
+    }
+
+    fn push_results(&self, json: &mut String) {
+        json.push_str(r#","node_results":{"#);
+        let mut separator = "";
+        for result in &self.results {
+            json.push_str(separator);
+            push_text(json, result.node.as_str());
+            json.push(':');
+            json.push_str(&result.head);
+            match (&result.node_type, result.output.strip_suffix('}')) {
+                (Some(node_type), Some(open)) => {
+                    json.push_str(open);
+                    json.push_str(if open == "{" {
+                        r#""node_type":"#
+                    } else {
+                        r#","node_type":"#
+                    });
+                    json.push_str(node_type);
+                    json.push('}');
+                }
+                (None, _) | (_, None) => json.push_str(&result.output),
+            }
+            json.push_str(&result.tail);
+            separator = ",";
+        }
+        json.push('}');
+    }
+
+    fn push_data(&self, json: &mut String) {
+        json.push_str(r#","execution_data":{"#);
+        let mut separator = "";
+        for (key, value) in self.data.iter() {
+            json.push_str(separator);
+            push_text(json, key);
+            json.push(':');
+            match self.data_texts.get(key) {
+                Some(text) => json.push_str(text),
+                None => json.push_str(&value.to_string()),
+            }
+            separator = ",";
+        }
+        json.push('}');
+    }
+
+    fn expected_len(&self) -> usize {
+        const AROUND_A_RESULT: usize = 250;
+        const AROUND_ALL: usize = 500;
+        let data: usize = self
+            .data_texts
+            .iter()
+            .map(|(key, text)| key.len() + text.len())
+            .sum();
+        let results: usize = self
+            .results
+            .iter()
+            .map(|result| result.output.len() + AROUND_A_RESULT)
+            .sum();
+        data + results + AROUND_ALL
+    }
+
+    fn set_data(&mut self, key: String, value: Value, text: Arc<str>) {
+        self.data_texts.insert(key.clone(), text);
+        Arc::make_mut(&mut self.data).insert(key, value);
+    }
+
+    fn put_result(&mut self, result: ResultText) {
+        match self
+            .places
+            .get(&result.node)
+            .and_then(|place| self.results.get_mut(*place))
+        {
+            Some(former) => *former = result,
+            None => {
+                self.places.insert(result.node.clone(), self.results.len());
+                self.results.push(result);
+            }
+        }
+    }
+
+    fn complete(&mut self, node: &NodeId) {
+        if self.completed_set.insert(node.clone()) {
+            self.completed.push(node.clone());
+        }
+    }
+
+    fn set_variable(&mut self, output: &Object) {
+        let Some(name) = output.get("variable_name").and_then(Value::as_str) else {
+            return;
+        };
+        let scope = output
+            .get("scope")
+            .and_then(Value::as_str)
+            .unwrap_or("workflow");
+        let value = output.get("value").cloned().unwrap_or_default();
+        let variables = Arc::make_mut(&mut self.variables);
+        match variables.get_mut(scope).and_then(Value::as_object_mut) {
+            Some(of_scope) => {
+                of_scope.insert(name.to_owned(), value);
+            }
+            None => {
+                let of_scope = Object::from_iter([(name.to_owned(), value)]);
+                variables.insert(scope.to_owned(), Value::Object(of_scope));
+            }
+        }
+    }
+}
+
+fn result_text(step: &Step, output: Arc<str>) -> ResultText {
+    let duration = (step.finished_at - step.started_at)
+        .num_milliseconds()
+        .max(0);
+    ResultText {
+        node: step.node.clone(),
+        is_failed: step.status == StepStatus::Failed,
+        head: format!(
+            r#"{{"node_id":{},"status":"{}","output":"#,
+            json_text(step.node.as_str()),
+            step.status.as_str()
+        ),
+        output,
+        node_type: (!step.output.contains_key("node_type")).then(|| json_text(&step.node_type)),
+        tail: format!(
+            r#","error":{},"started_at":"{}","completed_at":"{}","duration_ms":{duration}}}"#,
+            text_or_null(step.error.as_deref()),
+            iso_time(step.started_at),
+            iso_time(step.finished_at)
+        ),
+    }
+}
+
+fn push_member(json: &mut String, key: &str, value: &str) {
+    json.push_str(",\"");
+    json.push_str(key);
+    json.push_str("\":");
+    json.push_str(value);
+}
+
+/// Text as JSON. Keys are written again with each view, and hardly ever have anything to escape.
+fn push_text(json: &mut String, text: &str) {
+    if text
+        .bytes()
+        .any(|byte| byte < b' ' || byte == b'"' || byte == b'\\')
+    {
+        json.push_str(&Value::from(text).to_string());
+    } else {
+        json.push('"');
+        json.push_str(text);
+        json.push('"');
+    }
+}
+
+fn json_text(text: &str) -> String {
+    let mut json = String::with_capacity(text.len() + 2);
+    push_text(&mut json, text);
+    json
+}
+
+fn text_or_null(text: Option<&str>) -> String {
+    text.map_or_else(|| "null".to_owned(), json_text)
+}

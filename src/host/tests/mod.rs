@@ -1,0 +1,31 @@
+//! Times and NUL; the graphs and states, and what holds for any JSON, are beside.
+
+mod any_json;
+mod graph_json;
+mod state_json;
+
+use super::{iso_time, without_nul};
+
+#[test]
+fn a_time_has_six_digits_and_no_zone() {
+    let at = "2026-01-05T00:52:44Z".parse().unwrap();
+    assert_eq!(iso_time(at), "2026-01-05T00:52:44.000000");
+    let at = "2026-01-05T00:52:44.1234567Z".parse().unwrap();
+    assert_eq!(iso_time(at), "2026-01-05T00:52:44.123456");
+}
+
+#[test]
+fn a_nul_is_replaced_and_the_text_that_looks_like_one_is_not() {
+    for text in [
+        "a\u{0}b",
+        "\u{0}\u{0}",
+        "\\u0000",
+        "\\\u{0}",
+        "\\\\u0000\u{0}\\",
+        "no",
+    ] {
+        let clean = without_nul(serde_json::to_string(text).unwrap());
+        let back: String = serde_json::from_str(&clean).unwrap();
+        assert_eq!(back, text.replace('\u{0}', "\u{fffd}"));
+    }
+}
