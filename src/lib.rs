@@ -24,6 +24,10 @@ pub mod retry;
 
 pub mod host;
 
+pub mod telemetry;
+
+pub mod config;
+
 pub mod clock;
 pub mod ids;
 

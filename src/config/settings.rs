@@ -1,0 +1,223 @@
+//! The table of settings: each defined once, with its name, default, bounds and meaning.
+//!
+//! `Config::from_env` takes defaults and bounds from here; `workflow-worker config`, `doctor` and the table in the
+//! README show the same rows. A setting that is not in this table does not exist.
+
+use std::fmt::Write as _;
+use std::time::Duration;
+
+use super::parse::show_duration;
+
+/// One row of the table.
+#[derive(Debug, Clone, Copy)]
+pub struct Setting {
+    /// The environment variable.
+    pub name: &'static str,
+    /// The value in force when it is unset, as one would type it; `None` where there is no value then.
+    pub default: Option<&'static str>,
+    /// What is allowed.
+    pub kind: Kind,
+    /// What it does, in one sentence.
+    pub help: &'static str,
+    /// Whether its value must never be shown.
+    pub secret: bool,
+}
+
+/// What a setting allows.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub enum Kind {
+    /// Any text; the word says of what.
+    Text(&'static str),
+    /// A PostgreSQL URL, shown without its password.
+    DatabaseUrl,
+    /// A whole number, in a unit (empty for a count).
+    Integer {
+        /// The least.
+        min: u32,
+        /// The most.
+        max: u32,
+        /// `ms`, `MiB`, or empty.
+        unit: &'static str,
+    },
+    /// A decimal number.
+    Number {
+        /// The least.
+        min: f64,
+        /// The most.
+        max: f64,
+    },
+    /// A length of time: seconds, or a number with `ms`, `s`, `m`, `h` or `d`.
+    Duration {
+        /// The shortest.
+        min: Duration,
+        /// The longest.
+        max: Duration,
+    },
+    /// True or false.
+    Flag,
+    /// One of these words.
+    Choice(&'static [&'static str]),
+}
+
+impl Kind {
+    /// What is allowed, as the end of the sentence 'allowed is …'.
+    pub fn allowed(self) -> String {
+        match self {
+            Self::Text(what) => what.to_owned(),
+            Self::DatabaseUrl => "postgresql://user:password@host:port/database".to_owned(),
+            Self::Integer { min, max, unit: "" } => format!("a whole number from {min} to {max}"),
+            Self::Integer { min, max, unit } => {
+                format!("a whole number of {unit} from {min} to {max}")
+            }
+            Self::Number { min, max } => format!("a number from {min} to {max}"),
+            Self::Duration { min, max } => format!(
+                "seconds, or a number with ms, s, m, h or d, from {} to {}",
+                show_duration(min),
+                show_duration(max)
+            ),
+            Self::Flag => "true or false".to_owned(),
+            Self::Choice(words) => words.join(", "),
+        }
+    }
+}
+
+const fn row(
+    name: &'static str,
+    default: Option<&'static str>,
+    kind: Kind,
+    help: &'static str,
+) -> Setting {
+    Setting {
+        name,
+        default,
+        kind,
+        help,
+        secret: false,
+    }
+}
+
+const fn secret(name: &'static str, kind: Kind, help: &'static str) -> Setting {
+    Setting {
+        name,
+        default: None,
+        kind,
+        help,
+        secret: true,
+    }
+}
+
+const fn count(min: u32, max: u32) -> Kind {
+    Kind::Integer { min, max, unit: "" }
+}
+
+const fn millis(min: u64, max: u64) -> Kind {
+    Kind::Duration {
+        min: Duration::from_millis(min),
+        max: Duration::from_millis(max),
+    }
+}
+
+const DAY_MS: u64 = 86_400_000;
+
+macro_rules! settings {
+    ($($constant:ident = $setting:expr;)+) => {
+        $(
+            #[doc = concat!("The row `", stringify!($constant), "`.")]
+            pub const $constant: Setting = $setting;
+        )+
+        static TABLE: &[&Setting] = &[$(&$constant),+];
+    };
+}
+
+settings! {
+    SUPABASE_DB_URL = secret("SUPABASE_DB_URL", Kind::DatabaseUrl,
+        "The database. `+driver` suffixes of the scheme and unencoded passwords are accepted. Looked at first.");
+    SUPABASE_URL = row("SUPABASE_URL", None, Kind::Text("https://<ref>.supabase.co"),
+        "With `SUPABASE_DB_PASSWORD`: the database of this Supabase project. Looked at second.");
+    SUPABASE_DB_PASSWORD = secret("SUPABASE_DB_PASSWORD", Kind::Text("the database password"),
+        "The database password of the Supabase project.");
+    POSTGRES_SERVER = row("POSTGRES_SERVER", None, Kind::Text("a host name or address"),
+        "The host of the database, with the four variables below. Looked at third.");
+    POSTGRES_PORT = row("POSTGRES_PORT", Some("5432"), count(1, 65_535),
+        "The port of `POSTGRES_SERVER`.");
+    POSTGRES_USER = row("POSTGRES_USER", None, Kind::Text("a role name"),
+        "The role at `POSTGRES_SERVER`.");
+    POSTGRES_PASSWORD = secret("POSTGRES_PASSWORD", Kind::Text("the role's password"),
+        "The password of `POSTGRES_USER`.");
+    POSTGRES_DB = row("POSTGRES_DB", None, Kind::Text("a database name"),
+        "The database at `POSTGRES_SERVER`.");
+    DATABASE_URL = secret("DATABASE_URL", Kind::DatabaseUrl,
+        "The database, where none of the platform's own variables is set. Looked at last.");
+    LISTEN_URL = secret("WORKFLOW_WORKER_LISTEN_URL", Kind::DatabaseUrl,
+        "A direct or session-mode address for LISTEN, where the database is reached through a transaction pooler.");
+    POOL_SIZE = row("WORKFLOW_WORKER_POOL_SIZE", Some("5"), count(2, 100),
+        "Connections for queries. The listener has one more.");
+    PREPARED_STATEMENTS = row("WORKFLOW_WORKER_PREPARED_STATEMENTS", Some("auto"), Kind::Choice(&["auto", "on", "off"]),
+        "Whether statements are prepared by name. `off` suits every pooler; `auto` finds out.");
+    STATEMENT_TIMEOUT = row("WORKFLOW_WORKER_STATEMENT_TIMEOUT", Some("30s"), millis(1_000, 3_600_000),
+        "The longest that the server works on one statement of the worker.");
+    AUTO_MIGRATE = row("WORKFLOW_WORKER_AUTO_MIGRATE", Some("true"), Kind::Flag,
+        "Whether `run` brings the worker's own schema up to date before it starts.");
+    WORKER_NAME = row("WORKFLOW_WORKER_NAME", None, Kind::Text("any text; the host name if unset"),
+        "What this process is called in lists and logs.");
+    CONCURRENCY = row("WORKFLOW_WORKER_CONCURRENCY", Some("10"), count(1, 10_000),
+        "Executions that run at the same time. One that waits (delay, signal, retry) takes no place.");
+    POLL_INTERVAL = row("WORKFLOW_WORKER_POLL_INTERVAL", Some("1s"), millis(50, DAY_MS),
+        "How often the worker looks for work that no notification announced.");
+    HEARTBEAT_INTERVAL = row("WORKFLOW_WORKER_HEARTBEAT_INTERVAL", Some("1s"), millis(100, 30_000),
+        "How often the worker proves that it is alive.");
+    LEASE = row("WORKFLOW_WORKER_LEASE_SECONDS", Some("15s"), millis(2_000, 600_000),
+        "How long after its last proof a worker keeps its executions. At least 3 heartbeats.");
+    GRACE_PERIOD = row("WORKFLOW_WORKER_GRACE_PERIOD", Some("20s"), millis(0, 300_000),
+        "How long running nodes may finish after SIGTERM, before the rest is handed to other workers.");
+    ADOPT_MAX_AGE = row("WORKFLOW_WORKER_ADOPT_MAX_AGE", Some("24h"), millis(0, 36_500 * DAY_MS),
+        "At installation, `running` executions older than this are left alone. 0 adopts none.");
+    MAX_RETRIES = row("WORKFLOW_MAX_RETRIES", Some("3"), count(0, 1_000),
+        "Retries of a failed execution after its first attempt.");
+    RETRY_BACKOFF_MULTIPLIER = row("WORKFLOW_RETRY_BACKOFF_MULTIPLIER", Some("2.0"), Kind::Number { min: 1.0, max: 100.0 },
+        "The n-th retry, counted from 0, waits 1 s times this to the power of n, at most an hour.");
+    NODE_TIMEOUT = row("WORKFLOW_NODE_TIMEOUT_SECONDS", Some("300"), millis(1_000, 7 * DAY_MS),
+        "The longest attempt of a node, whatever limit the node sets for itself.");
+    EXPRESSION_TIMEOUT = row("WORKFLOW_EXPRESSION_TIMEOUT_MS", Some("1000"), Kind::Integer { min: 10, max: 60_000, unit: "ms" },
+        "The longest evaluation of one expression.");
+    EXPRESSION_MEMORY = row("WORKFLOW_EXPRESSION_MEMORY_MB", Some("64"), Kind::Integer { min: 4, max: 1_024, unit: "MiB" },
+        "The most memory that one evaluation may hold.");
+    LOG = row("WORKFLOW_WORKER_LOG", Some("info"), Kind::Text("a filter such as `info,workflow_worker=debug`"),
+        "What is logged.");
+    LOG_FORMAT = row("WORKFLOW_WORKER_LOG_FORMAT", Some("auto"), Kind::Choice(&["auto", "human", "json"]),
+        "The form of log lines. `auto` is `json` in production or without a terminal, else `human`.");
+    ENVIRONMENT = row("ENVIRONMENT", Some("local"), Kind::Choice(&["local", "staging", "production"]),
+        "Where this runs, as the platform calls it. Decides the form of log lines only.");
+}
+
+/// Every setting, in the order in which it is shown.
+pub fn table() -> &'static [&'static Setting] {
+    TABLE
+}
+
+/// The table in Markdown, as the README has it.
+pub fn markdown() -> String {
+    let mut text =
+        String::from("| variable | default | allowed | meaning |\n| --- | --- | --- | --- |\n");
+    for setting in TABLE {
+        let default = setting
+            .default
+            .map_or_else(|| "–".to_owned(), |value| format!("`{value}`"));
+        let allowed = match setting.kind {
+            // How a time is written is said once, below the table.
+            Kind::Duration { min, max } => {
+                format!("{} to {}", show_duration(min), show_duration(max))
+            }
+            kind => kind.allowed().replace('<', "&lt;"),
+        };
+        // Writing to a String cannot fail.
+        writeln!(
+            text,
+            "| `{}` | {default} | {allowed} | {} |",
+            setting.name, setting.help
+        )
+        .ok();
+    }
+    text.push_str("\nTimes are seconds, or a number with `ms`, `s`, `m`, `h` or `d`.\n");
+    text
+}

@@ -1,0 +1,162 @@
+//! The events, each with what identifies it.
+
+use std::time::Duration;
+
+use crate::ids::{Attempt, ExecutionId, NodeId};
+
+/// Something worth knowing. Its wording is in `log.rs`.
+#[derive(Clone, Debug)]
+pub enum Event {
+    /// The worker is up and claims.
+    WorkerStarted {
+        /// How often it polls.
+        poll_interval: Duration,
+    },
+    /// A first termination signal came: no more claims, running nodes may end.
+    DrainStarted {
+        /// Executions that run.
+        running: usize,
+        /// How long their nodes may take.
+        grace: Duration,
+    },
+    /// The worker has stopped.
+    WorkerStopped,
+    /// Notifications arrive.
+    Listening,
+    /// Notifications do not arrive; the worker polls.
+    PollingOnly,
+    /// The listener's connection is lost; it reconnects.
+    ListenerLost {
+        /// Why.
+        error: String,
+    },
+    /// The database does not answer a part of the worker; said once per outage.
+    DatabaseLost {
+        /// Which part.
+        part: &'static str,
+        /// Why.
+        error: String,
+    },
+    /// The database answers again.
+    DatabaseBack {
+        /// Which part.
+        part: &'static str,
+    },
+    /// An execution was claimed for the first time.
+    ExecutionStarted {
+        /// Its id.
+        id: ExecutionId,
+        /// Its name, `exec-…`.
+        name: String,
+    },
+    /// A node starts.
+    NodeStarted {
+        /// The execution.
+        id: ExecutionId,
+        /// The node.
+        node: NodeId,
+        /// The n-th try.
+        attempt: Attempt,
+    },
+    /// A node's step is recorded.
+    NodeCompleted {
+        /// The execution.
+        id: ExecutionId,
+        /// The node.
+        node: NodeId,
+    },
+    /// An attempt of a node failed, and that is recorded.
+    NodeFailed {
+        /// The execution.
+        id: ExecutionId,
+        /// The node.
+        node: NodeId,
+        /// Why.
+        error: String,
+    },
+    /// An execution has come to its end, and that is recorded.
+    ExecutionCompleted {
+        /// Its id.
+        id: ExecutionId,
+        /// Its name.
+        name: String,
+    },
+    /// An execution has failed for good, and that is recorded.
+    ExecutionFailed {
+        /// Its id.
+        id: ExecutionId,
+        /// Its name.
+        name: String,
+        /// Why.
+        error: String,
+    },
+    /// An execution will be tried again.
+    RetryScheduled {
+        /// Its id.
+        id: ExecutionId,
+        /// The n-th retry.
+        retry: u32,
+        /// Of how many.
+        max_retries: u32,
+        /// Why.
+        error: String,
+    },
+    /// An execution whose retry was due is taken up.
+    Retrying {
+        /// Its id.
+        id: ExecutionId,
+        /// Its name.
+        name: String,
+    },
+    /// An execution was paused or terminated by somebody, and its runner has stopped.
+    ExecutionStopped {
+        /// Its id.
+        id: ExecutionId,
+        /// What the host row says.
+        status: String,
+    },
+    /// A lease is no longer ours; what ran under it was stopped and not recorded.
+    LeaseLost {
+        /// The execution.
+        id: ExecutionId,
+    },
+    /// The others have declared this worker dead; it goes on under a new identity.
+    DeclaredDead,
+    /// The heartbeat failed for the length of the lease: what runs is stopped, because others may run it by now.
+    HeartbeatFailed {
+        /// Executions that were stopped.
+        running: usize,
+    },
+    /// Executions of dead workers are due again.
+    Rescued {
+        /// How many.
+        executions: i64,
+    },
+    /// Dead workers were taken off the list.
+    WorkersBuried {
+        /// Their names.
+        names: Vec<String>,
+    },
+    /// Runnable host rows had no place in the run queue and got one.
+    Repaired {
+        /// How many.
+        executions: usize,
+    },
+    /// Only the poll found work that a notification should have announced.
+    MissedWakeup {
+        /// How many executions.
+        executions: usize,
+    },
+    /// Running rows that are too old to be taken on by surprise.
+    LeftAlone {
+        /// How many.
+        executions: i64,
+        /// The limit.
+        max_age: Duration,
+    },
+    /// A part of the worker met what it cannot go on with.
+    WorkerError {
+        /// What.
+        error: String,
+    },
+}
