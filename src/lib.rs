@@ -20,6 +20,7 @@
 //! test: `tests/it/layers.rs`.
 
 pub mod engine;
+pub mod expr;
 pub mod retry;
 
 pub mod host;
