@@ -25,6 +25,8 @@ pub mod retry;
 
 pub mod host;
 
+pub mod activities;
+
 pub mod telemetry;
 
 pub mod config;
