@@ -34,3 +34,5 @@ pub mod config;
 pub mod clock;
 pub mod ids;
 
+pub mod dev;
+
