@@ -27,6 +27,8 @@ pub mod host;
 
 pub mod activities;
 
+pub mod store;
+
 pub mod telemetry;
 
 pub mod config;

@@ -1,0 +1,80 @@
+-- Takes up to $2 due executions under a lease and returns them with all that a first run needs.
+-- $1 worker uuid; $2 free slots bigint.
+-- Index: run_queue_due and run_queue_timed, each read up to $2 rows deep, whatever else is in the table.
+-- Race-free: SKIP LOCKED leaves rows that another claim is taking; a worker that was declared dead (its row in workers
+-- is gone) gets nothing. Locks rows of run_queue only.
+-- Does not wait for the disk (synchronous_commit off, for this statement): if a crash of the server loses the claim, the
+-- row is due again and this worker's records find another lease there, or none. The fence could be drawn a second time
+-- then; that is why records name the worker and the revision as well.
+WITH ready_rows AS MATERIALIZED (
+    SELECT execution_id, priority, run_at
+    FROM workflow_worker.run_queue
+    WHERE ready
+      AND worker_id IS NULL
+      AND EXISTS (SELECT FROM workflow_worker.workers WHERE workers.id = $1)
+      AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
+    ORDER BY priority DESC, run_at, execution_id
+    LIMIT $2
+    FOR UPDATE SKIP LOCKED
+),
+-- Delays and retries whose time has come. They were not touched when it came.
+timed_rows AS MATERIALIZED (
+    SELECT execution_id, priority, run_at
+    FROM workflow_worker.run_queue
+    WHERE NOT ready
+      AND worker_id IS NULL
+      AND run_at < 'infinity'
+      AND run_at <= now()
+      AND EXISTS (SELECT FROM workflow_worker.workers WHERE workers.id = $1)
+      AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
+    ORDER BY run_at
+    LIMIT $2
+    FOR UPDATE SKIP LOCKED
+),
+-- MATERIALIZED here and above: without it the planner may run the subquery again and lock more rows than LIMIT says.
+due AS MATERIALIZED (
+    SELECT execution_id
+    FROM (SELECT * FROM ready_rows UNION ALL SELECT * FROM timed_rows) AS candidates
+    ORDER BY priority DESC, run_at, execution_id
+    LIMIT $2
+),
+claimed AS (
+    UPDATE workflow_worker.run_queue AS queued
+    SET worker_id = $1,
+        fence = nextval('workflow_worker.fence'),
+        claimed_at = now()
+    FROM due
+    WHERE queued.execution_id = due.execution_id
+    RETURNING queued.*
+)
+SELECT
+    claimed.execution_id,
+    claimed.fence,
+    claimed.revision,
+    -- Of the same snapshot as the host row, not of the row that was locked: a write of somebody else in between must
+    -- show as one that the runner has not seen.
+    seen.host_version,
+    claimed.rescues,
+    claimed.graph_hash,
+    claimed.checkpoint::text AS checkpoint,
+    host.id IS NOT NULL AS host_row_exists,
+    host.workflow_id,
+    host.workflow_version,
+    host.execution_id AS execution_name,
+    host.status,
+    -- Within what any clock can hold: the columns take infinity, and years that no date type knows.
+    least(greatest(host.started_at, '0001-01-01'), '9999-12-31') AS started_at,
+    host.completed_at IS NOT NULL AS is_completed,
+    host.current_node_id,
+    host.execution_state::text AS execution_state,
+    host.retry_count,
+    host.next_retry_at IS NOT NULL AS has_next_retry,
+    -- Names one version of the workflow's row: a graph that was read under it need not be read again.
+    workflow.xmin::text || workflow.ctid::text AS workflow_row_version,
+    -- How long it has been due.
+    (extract(epoch FROM clock_timestamp() - claimed.run_at) * 1000)::double precision AS late_by_ms
+FROM claimed
+JOIN workflow_worker.run_queue AS seen ON seen.execution_id = claimed.execution_id
+LEFT JOIN public.workflowexecution AS host ON host.id = claimed.execution_id
+LEFT JOIN public.workflow ON workflow.id = host.workflow_id
+ORDER BY claimed.priority DESC, claimed.run_at;

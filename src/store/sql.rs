@@ -1,0 +1,64 @@
+//! The statements of `sql/queries/`, one constant per file, with the types of their parameters.
+//!
+//! Types are named here and not asked of the server, so that a statement costs one round trip and works unnamed behind
+//! a transaction pooler. `tests/it/sql_files.rs` prepares each of them against a fresh schema.
+
+use postgres_types::Type;
+
+/// One statement and the types of its parameters.
+#[derive(Clone, Copy, Debug)]
+pub struct Statement {
+    /// The file's name, for logs and deadlines.
+    pub name: &'static str,
+    /// Its text.
+    pub text: &'static str,
+    /// The types of `$1 … $n`.
+    pub types: &'static [Type],
+}
+
+macro_rules! statements {
+    ($($name:ident = $file:literal [$($type:ident),*];)*) => {
+        $(
+            #[doc = concat!("`sql/queries/", $file, ".sql`")]
+            pub const $name: Statement = Statement {
+                name: $file,
+                text: include_str!(concat!("../../sql/queries/", $file, ".sql")),
+                types: &[$(Type::$type),*],
+            };
+        )*
+        /// Every statement there is.
+        pub const ALL: &[Statement] = &[$($name),*];
+    };
+}
+
+statements! {
+    CLAIM = "claim" [UUID, INT8];
+    HOST_FACTS = "host_facts" [];
+    NEXT_DUE = "next_due" [UUID, FLOAT8];
+    LOAD_STEPS = "load_steps" [UUID_ARRAY];
+    LOAD_WORKFLOW_GRAPH = "load_workflow_graph" [UUID];
+    LOAD_GRAPH = "load_graph" [BYTEA];
+    LOAD_HOST_ROW = "load_host_row" [UUID, INT8];
+    RECORD = "record" [
+        UUID,
+        UUID_ARRAY, INT8_ARRAY, INT4_ARRAY, INT4_ARRAY, TEXT_ARRAY, TEXT_ARRAY, BYTEA_ARRAY, TEXT_ARRAY,
+        TIMESTAMPTZ_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TIMESTAMP_ARRAY,
+        UUID_ARRAY, INT4_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, INT4_ARRAY, TEXT_ARRAY, TEXT_ARRAY,
+        TEXT_ARRAY, TIMESTAMPTZ_ARRAY, TIMESTAMPTZ_ARRAY,
+        UUID_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TIMESTAMP_ARRAY, BOOL_ARRAY,
+        BYTEA_ARRAY, TEXT_ARRAY
+    ];
+    WAS_RECORDED = "was_recorded" [UUID, UUID_ARRAY, INT8_ARRAY, INT4_ARRAY];
+    FORGET = "forget" [UUID, INT8];
+    INTERRUPTS = "interrupts" [UUID];
+    REGISTER_WORKER = "register_worker" [UUID, TEXT, TEXT, INT4, TEXT, FLOAT8, FLOAT8, INT4, INT8];
+    HEARTBEAT = "heartbeat" [UUID, INT4, BOOL, INT8, TEXT];
+    RESCUE = "rescue" [UUID_ARRAY, INT8];
+    BURY_WORKERS = "bury_workers" [UUID_ARRAY];
+    DEREGISTER_WORKER = "deregister_worker" [UUID];
+    RELEASE = "release" [UUID, UUID_ARRAY, INT8_ARRAY];
+    COUNT_LEFT_ALONE = "count_left_alone" [FLOAT8];
+    FAIL_LEFT_ALONE = "fail_left_alone" [FLOAT8, TEXT, INT8];
+    REPAIR = "repair" [FLOAT8, FLOAT8, INT8];
+    REPAIR_PARKED = "repair_parked" [INT8];
+}
