@@ -19,6 +19,8 @@
 //! The modules stand in the order of that picture, which is the order to read them in. Who may import whom is a
 //! test: `tests/it/layers.rs`.
 
+pub mod wake;
+
 pub mod engine;
 pub mod expr;
 pub mod retry;
@@ -26,6 +28,10 @@ pub mod retry;
 pub mod host;
 
 pub mod activities;
+
+pub mod writer;
+
+pub mod lease;
 
 pub mod store;
 

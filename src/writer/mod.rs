@@ -1,0 +1,286 @@
+//! Makes steps durable: gathers the records of all runners into one statement and one commit.
+//!
+//! While one batch is being committed the next one gathers, so the batch grows with the load and an idle worker waits
+//! for nothing. A record is answered only after its commit. A batch that the database refuses is split, so that one
+//! execution's bad data costs the others nothing. A commit whose answer was lost is looked up, not repeated blindly.
+
+mod batch;
+
+use std::collections::HashMap;
+use std::time::Duration;
+
+use backoff::backoff::Backoff;
+use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
+use thiserror::Error;
+use tokio::sync::{mpsc, oneshot};
+
+use crate::ids::{ExecutionId, WorkerId};
+pub use crate::store::record::{Disposition, Publish, Record, Recorded};
+use crate::store::{Store, StoreError};
+use crate::telemetry::{Event, Telemetry};
+
+/// Records that wait for the writer. At the bound runners wait; each has at most one record waiting, so the bound is
+/// only met with more slots than this.
+const QUEUE_BOUND: usize = 1_024;
+
+/// Why a record was not taken.
+#[derive(Clone, Debug, Error)]
+pub enum RecordError {
+    /// The database refuses these values.
+    #[error("{0}")]
+    Refused(String),
+    /// The worker is gone.
+    #[error("the writer has stopped")]
+    Stopped,
+}
+
+struct Job {
+    record: Record,
+    answer: oneshot::Sender<Result<Recorded, RecordError>>,
+}
+
+/// Where runners hand in their records. Cheap to clone.
+#[derive(Clone, Debug)]
+pub struct WriterHandle {
+    queue: mpsc::Sender<Job>,
+}
+
+impl WriterHandle {
+    /// Makes a record durable. Returns after its commit; not before the database answers, however long that takes.
+    pub async fn record(&self, record: Record) -> Result<Recorded, RecordError> {
+        let (answer, answered) = oneshot::channel();
+        self.queue
+            .send(Job { record, answer })
+            .await
+            .map_err(|_closed| RecordError::Stopped)?;
+        answered.await.unwrap_or(Err(RecordError::Stopped))
+    }
+}
+
+/// The writer. Ends when all handles are gone and everything is written.
+#[derive(Debug)]
+pub struct Writer {
+    queue: mpsc::Receiver<Job>,
+    store: Store,
+    telemetry: Telemetry,
+}
+
+impl Writer {
+    /// A writer and the handle to it.
+    pub fn new(store: Store, telemetry: Telemetry) -> (Self, WriterHandle) {
+        let (sender, queue) = mpsc::channel(QUEUE_BOUND);
+        (
+            Self {
+                queue,
+                store,
+                telemetry,
+            },
+            WriterHandle { queue: sender },
+        )
+    }
+
+    /// Writes until all handles are gone.
+    pub async fn run(mut self) {
+        let mut gathered = Vec::new();
+        while self
+            .queue
+            .recv_many(&mut gathered, batch::MAX_RECORDS)
+            .await
+            > 0
+        {
+            for batch in batch::split(std::mem::take(&mut gathered), |job| &job.record) {
+                self.write(batch).await;
+            }
+        }
+    }
+
+    async fn write(&self, batch: Vec<Job>) {
+        let trouble = match self.commit(&batch, Outcome::Known).await {
+            Ok(answers) => {
+                for (job, answer) in batch.into_iter().zip(answers) {
+                    job.reply(Ok(answer));
+                }
+                return;
+            }
+            Err(trouble) => trouble,
+        };
+        // One of them is refused, or is more than the database can take in time: find out which.
+        let outcome = match &trouble {
+            Trouble::Refused(_) => Outcome::Known,
+            Trouble::TooSlow => Outcome::Unknown,
+        };
+        let is_alone = batch.len() == 1;
+        for job in batch {
+            let alone = [job];
+            let result = if is_alone {
+                Err(trouble.clone())
+            } else {
+                self.commit(&alone, outcome).await
+            };
+            let [job] = alone;
+            job.reply(match result {
+                Ok(answers) => answers.first().copied().ok_or(RecordError::Stopped),
+                Err(trouble) => Err(RecordError::Refused(trouble.to_string())),
+            });
+        }
+    }
+
+    /// Commits a batch, and does not give up while the database is away.
+    async fn commit(&self, batch: &[Job], outcome: Outcome) -> Result<Vec<Recorded>, Trouble> {
+        let Some(worker) = batch.first().map(|job| job.record.worker) else {
+            return Ok(Vec::new());
+        };
+        let mut pending: Vec<Record> = batch.iter().map(|job| job.record.clone()).collect();
+        let mut known = HashMap::new();
+        let mut outcome = outcome;
+        let mut outage = Outage::new(&self.telemetry);
+        let mut slow = 0;
+        loop {
+            if outcome == Outcome::Unknown
+                && let Err(error) = self.look_up(worker, &mut pending, &mut known).await
+            {
+                outage.wait(&error).await;
+                continue;
+            }
+            if pending.is_empty() {
+                break;
+            }
+            let error = match self.store.record(worker, &pending).await {
+                Ok(answers) => {
+                    let ids = pending.iter().map(|record| record.execution_id);
+                    known.extend(ids.zip(answers));
+                    break;
+                }
+                Err(StoreError::Refused { code, message }) => {
+                    return Err(Trouble::Refused(format!("{message} (SQLSTATE {code})")));
+                }
+                Err(error) => error,
+            };
+            if error.is_ambiguous() {
+                outcome = Outcome::Unknown;
+            }
+            // The database answered the look-up, and this statement not: it is the statement.
+            slow += u32::from(error.is_too_slow());
+            if slow
+                >= if batch.len() == 1 {
+                    SLOW_ALONE
+                } else {
+                    SLOW_TOGETHER
+                }
+            {
+                return Err(Trouble::TooSlow);
+            }
+            outage.wait(&error).await;
+        }
+        outage.is_over();
+        Ok(batch
+            .iter()
+            .map(|job| {
+                known
+                    .get(&job.record.execution_id)
+                    .copied()
+                    .unwrap_or(Recorded::Stale)
+            })
+            .collect())
+    }
+
+    /// Takes out of `pending` what an earlier attempt has recorded after all.
+    async fn look_up(
+        &self,
+        worker: WorkerId,
+        pending: &mut Vec<Record>,
+        known: &mut HashMap<ExecutionId, Recorded>,
+    ) -> Result<(), StoreError> {
+        for (execution, is_held) in self.store.was_recorded(worker, pending).await? {
+            // Still held: whether somebody has written the host row meanwhile is not known, so the runner looks.
+            let answer = if is_held {
+                Recorded::HostChanged
+            } else {
+                Recorded::Committed
+            };
+            known.insert(execution, answer);
+        }
+        pending.retain(|record| !known.contains_key(&record.execution_id));
+        Ok(())
+    }
+}
+
+/// Whether it is known that a batch has not taken effect yet.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+enum Outcome {
+    Known,
+    Unknown,
+}
+
+/// Why a batch cannot be committed as it is.
+#[derive(Clone, Debug, Error)]
+enum Trouble {
+    #[error("{0}")]
+    Refused(String),
+    #[error("the database cannot store it in time: outputs or data of the execution are too large")]
+    TooSlow,
+}
+
+/// Attempts that may run into the deadline before a batch is split, and before a record alone is given up.
+const SLOW_TOGETHER: u32 = 1;
+const SLOW_ALONE: u32 = 3;
+
+/// Failed attempts in a row without an outage that are worth a line: a database that is busy for a moment is none.
+const REPORT_AFTER: u32 = 5;
+
+/// Waits between attempts, and says once that and once more that it is over.
+struct Outage<'a> {
+    telemetry: &'a Telemetry,
+    backoff: ExponentialBackoff,
+    attempts: u32,
+    is_reported: bool,
+}
+
+impl<'a> Outage<'a> {
+    fn new(telemetry: &'a Telemetry) -> Self {
+        let backoff = ExponentialBackoffBuilder::new()
+            .with_initial_interval(Duration::from_millis(20))
+            .with_max_interval(Duration::from_secs(2))
+            .with_max_elapsed_time(None)
+            .build();
+        Self {
+            telemetry,
+            backoff,
+            attempts: 0,
+            is_reported: false,
+        }
+    }
+
+    async fn wait(&mut self, error: &StoreError) {
+        self.attempts += 1;
+        let is_worth_a_line =
+            !matches!(error, StoreError::Busy { .. }) || self.attempts >= REPORT_AFTER;
+        if is_worth_a_line && !self.is_reported {
+            self.is_reported = true;
+            let error = error.to_string();
+            self.telemetry.emit(Event::DatabaseLost {
+                part: "writer",
+                error,
+            });
+        }
+        tokio::time::sleep(
+            self.backoff
+                .next_backoff()
+                .unwrap_or(Duration::from_secs(2)),
+        )
+        .await;
+    }
+
+    fn is_over(&self) {
+        if self.is_reported {
+            self.telemetry.emit(Event::DatabaseBack { part: "writer" });
+        }
+    }
+}
+
+impl Job {
+    fn reply(self, result: Result<Recorded, RecordError>) {
+        // A runner that has stopped meanwhile needs no answer.
+        drop(self.answer.send(result));
+    }
+}
