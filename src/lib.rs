@@ -21,6 +21,10 @@
 
 pub mod wake;
 
+pub mod dispatcher;
+
+pub mod runner;
+
 pub mod engine;
 pub mod expr;
 pub mod retry;

@@ -1,0 +1,361 @@
+//! WHO runs it: wait for a wake-up, claim as many due executions as there are free slots, give each a runner.
+//!
+//! It claims never more than it has slots: an execution that waits in a worker cannot be taken by an idle one. It is
+//! the only part that claims, and it stops the worker's work by not claiming. Each wake-up has its reason; what only
+//! the poll has found counts as a missed wake-up.
+
+mod slots;
+mod stop;
+mod upkeep;
+
+use std::collections::HashSet;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
+
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::clock::{self, DatabaseClock};
+use crate::ids::{ExecutionId, Fence, Timestamp};
+use crate::lease::Pulse;
+use crate::runner::interrupt::Running;
+use crate::runner::{Ended, Runner, Tools};
+use crate::store::claim::NextDue;
+use crate::store::workers::{Hearing, Identity};
+use crate::store::{Store, StoreError};
+use crate::telemetry::{Event, Telemetry};
+use crate::wake::{Cause, Causes, Waker};
+pub use slots::{Slot, Slots};
+use stop::unless_stopped;
+
+/// How often all runnable host rows are compared with the run queue. The newest are looked at with each poll.
+const FULL_REPAIR_INTERVAL: Duration = Duration::from_secs(60);
+/// A due execution that was not announced counts as missed only if it has waited this long: its notification may be on
+/// the way.
+const MISSED_AFTER_MS: f64 = 250.0;
+/// After a claim that found less than was due (others hold locks on those rows), the first wait before the next look;
+/// doubled each time, up to a second.
+const FRUITLESS_WAIT: Duration = Duration::from_millis(1);
+/// The first wait after a database error; doubled up to the poll interval.
+const FIRST_ERROR_WAIT: Duration = Duration::from_millis(50);
+
+/// The dispatcher's settings.
+#[derive(Clone, Copy, Debug)]
+pub struct Settings {
+    /// The safety net.
+    pub poll_interval: Duration,
+    /// Rows that started longer ago and are not known are left alone.
+    pub adopt_max_age: Duration,
+    /// How long running nodes may take when the worker stops.
+    pub grace_period: Duration,
+}
+
+/// The dispatcher's parts.
+#[derive(Debug)]
+pub struct Dispatcher {
+    /// The database.
+    pub store: Store,
+    /// Wake-ups.
+    pub waker: Arc<Waker>,
+    /// The identity in force.
+    pub identity: watch::Receiver<Identity>,
+    /// What the listener can do.
+    pub hearing: watch::Receiver<Hearing>,
+    /// How many executions may run.
+    pub slots: Slots,
+    /// What runners work with.
+    pub tools: Arc<Tools>,
+    /// What the heartbeat tells of us.
+    pub pulse: Arc<Pulse>,
+    /// The database's clock.
+    pub clock: Arc<DatabaseClock>,
+    /// Settings.
+    pub settings: Settings,
+    /// Where events go.
+    pub telemetry: Telemetry,
+}
+
+/// What the dispatcher knows between two wake-ups.
+struct Agenda {
+    next_poll: Instant,
+    next_repair: Instant,
+    /// When the next timed execution comes due, as far as is known here. (What other workers park is learned from
+    /// them or from the poll.)
+    next_due: Option<Instant>,
+    /// There was more to do than free slots.
+    has_backlog: bool,
+    /// Claims in a row that found less than was due.
+    fruitless: u32,
+    error_wait: Duration,
+    is_outage_reported: bool,
+    /// Held under our name at the last look, but not run here.
+    unaccounted: HashSet<(ExecutionId, Fence)>,
+}
+
+impl Dispatcher {
+    /// Dispatches until `stop`; then lets running nodes end within the grace period, and hands the rest back.
+    pub async fn run(self, stop: CancellationToken) {
+        let drain = CancellationToken::new();
+        let hurry = CancellationToken::new();
+        let running = Arc::new(Running::default());
+        let mut tasks: JoinSet<Ended> = JoinSet::new();
+        let now = clock::monotonic();
+        let mut agenda = Agenda {
+            next_poll: now,
+            next_repair: now,
+            next_due: None,
+            has_backlog: false,
+            fruitless: 0,
+            error_wait: FIRST_ERROR_WAIT,
+            is_outage_reported: false,
+            unaccounted: HashSet::new(),
+        };
+        while !stop.is_cancelled() {
+            let until = agenda
+                .next_due
+                .map_or(agenda.next_poll, |due| due.min(agenda.next_poll));
+            let causes = tokio::select! {
+                causes = self.waker.wait(until) => causes,
+                () = stop.cancelled() => break,
+            };
+            self.reap(&mut tasks);
+            if let Some(until) = running.take_nearest() {
+                self.plan_at(&mut agenda, until);
+            }
+            let look = self.look(causes, &mut agenda, &running, &mut tasks, (&drain, &hurry));
+            // A claim that is under way when the stop comes is let end: what it has taken is handed back at once.
+            let Some(looked) = unless_stopped(look, &stop).await else {
+                break;
+            };
+            self.pulse.running.store(running.len(), Ordering::Relaxed);
+            self.note(looked, &mut agenda);
+        }
+        self.stop(tasks, &mut agenda, &running, (&drain, &hurry))
+            .await;
+    }
+
+    /// One turn: what the wake-up asks for, and what the time has come for.
+    async fn look(
+        &self,
+        causes: Causes,
+        agenda: &mut Agenda,
+        running: &Arc<Running>,
+        tasks: &mut JoinSet<Ended>,
+        tokens: (&CancellationToken, &CancellationToken),
+    ) -> Result<(), StoreError> {
+        let now = clock::monotonic();
+        let is_poll = now >= agenda.next_poll;
+        if is_poll {
+            agenda.next_poll = now + self.settings.poll_interval;
+        }
+        let next = if is_poll {
+            Some(self.next_due().await?)
+        } else {
+            None
+        };
+        let may_hold = next.is_some_and(|next| next.is_holding || !running.is_empty());
+        if causes.contains(Cause::Interrupt) || may_hold {
+            self.look_at_interrupts(agenda, running).await?;
+        }
+        let is_missing = next.is_some_and(|next| next.is_missing);
+        let triggers_are_off = next.is_some_and(|next| next.triggers_are_off);
+        if causes.contains(Cause::Reconnected) || triggers_are_off || now >= agenda.next_repair {
+            self.repair(None).await?;
+            agenda.next_repair = now + FULL_REPAIR_INTERVAL;
+        } else if is_missing {
+            self.repair(Some(self.repair_window())).await?;
+        }
+        let is_due_by_time = agenda.next_due.is_some_and(|due| now >= due);
+        if is_due_by_time {
+            agenda.next_due = None;
+        }
+        let is_announced = causes.contains(Cause::Notified) || causes.contains(Cause::Reconnected);
+        let has_room = causes.contains(Cause::Capacity) && agenda.has_backlog;
+        if is_announced || is_due_by_time || has_room {
+            return self.claim(agenda, running, tasks, tokens, false).await;
+        }
+        if is_missing || next.is_some_and(|next| next.is_due) {
+            return self.claim(agenda, running, tasks, tokens, true).await;
+        }
+        if let Some(next) = next {
+            self.plan(agenda, &next);
+        }
+        Ok(())
+    }
+
+    /// Claims into the free slots, and starts a runner for each.
+    async fn claim(
+        &self,
+        agenda: &mut Agenda,
+        running: &Arc<Running>,
+        tasks: &mut JoinSet<Ended>,
+        (drain, hurry): (&CancellationToken, &CancellationToken),
+        only_by_poll: bool,
+    ) -> Result<(), StoreError> {
+        let mut slots = self.slots.take_free();
+        let identity = self.identity.borrow().clone();
+        agenda.has_backlog = slots.is_empty();
+        if slots.is_empty() || identity.void.is_cancelled() {
+            return Ok(());
+        }
+        let (claimed, next) = self.store.claim(identity.id, slots.len()).await?;
+        let missed = claimed
+            .iter()
+            .filter(|claimed| claimed.late_by_ms > MISSED_AFTER_MS)
+            .count();
+        if only_by_poll
+            && missed > 0
+            && matches!(&*self.hearing.borrow(), Hearing::Listening { .. })
+        {
+            self.telemetry
+                .emit(Event::MissedWakeup { executions: missed });
+        }
+        for claimed in claimed {
+            // The claim returns at most as many as there are slots.
+            let Some(slot) = slots.pop() else { break };
+            let interrupts = running.enter(
+                claimed.execution_id,
+                claimed.fence,
+                &identity.void,
+                (drain, hurry),
+            );
+            let runner = Runner::new(Arc::clone(&self.tools), identity.id, claimed, interrupts);
+            tasks.spawn(Self::run_one(
+                runner,
+                Arc::clone(running),
+                slot,
+                Arc::clone(&self.waker),
+            ));
+        }
+        self.plan_after_claim(agenda, &next, slots.is_empty());
+        Ok(())
+    }
+
+    fn plan_after_claim(&self, agenda: &mut Agenda, next: &NextDue, is_full: bool) {
+        let is_more_due = next.is_due || next.next_run_at.is_some_and(|at| at <= self.clock.now());
+        agenda.has_backlog = is_full && is_more_due;
+        if is_full || !is_more_due {
+            agenda.fruitless = 0;
+            self.plan(agenda, next);
+            return;
+        }
+        // There are free slots, and what is due could not be had: others hold locks on those rows at this moment.
+        let wait =
+            (FRUITLESS_WAIT * 2_u32.pow(agenda.fruitless.min(10))).min(Duration::from_secs(1));
+        agenda.fruitless += 1;
+        let at = clock::monotonic() + wait;
+        agenda.next_due = Some(agenda.next_due.map_or(at, |due| due.min(at)));
+    }
+
+    async fn run_one(
+        runner: Runner,
+        running: Arc<Running>,
+        slot: Slot,
+        waker: Arc<Waker>,
+    ) -> Ended {
+        let mut place = Place {
+            lease: runner.lease(),
+            running,
+            slot: Some(slot),
+            waker,
+            until: None,
+        };
+        let ended = runner.run().await;
+        if let Ended::Parked { until } = ended {
+            place.until = until;
+        }
+        ended
+    }
+
+    /// Takes note of runners that have ended.
+    fn reap(&self, tasks: &mut JoinSet<Ended>) {
+        while let Some(ended) = tasks.try_join_next() {
+            if let Err(error) = ended {
+                let error = format!("a runner broke, and what it held is handed back: {error}");
+                self.telemetry.emit(Event::WorkerError { error });
+            }
+        }
+    }
+
+    fn plan(&self, agenda: &mut Agenda, next: &NextDue) {
+        if let Some(at) = next.next_run_at {
+            self.plan_at(agenda, at);
+        }
+    }
+
+    fn plan_at(&self, agenda: &mut Agenda, at: Timestamp) {
+        // A moment later than the estimate of the database's clock says, so that the row is due when we ask.
+        let at = self.clock.instant_of(at) + Duration::from_micros(500);
+        agenda.next_due = Some(agenda.next_due.map_or(at, |due| due.min(at)));
+    }
+
+    async fn next_due(&self) -> Result<NextDue, StoreError> {
+        let worker = self.identity.borrow().id;
+        self.store
+            .next_due(worker, self.repair_window().as_secs_f64())
+            .await
+    }
+
+    /// Reports an outage once, and plans the next attempt.
+    fn note(&self, looked: Result<(), StoreError>, agenda: &mut Agenda) {
+        match looked {
+            Ok(()) => {
+                if agenda.is_outage_reported {
+                    agenda.is_outage_reported = false;
+                    self.telemetry
+                        .emit(Event::DatabaseBack { part: "dispatcher" });
+                }
+                agenda.error_wait = FIRST_ERROR_WAIT;
+            }
+            Err(error) => {
+                if !agenda.is_outage_reported && !matches!(error, StoreError::Busy { .. }) {
+                    agenda.is_outage_reported = true;
+                    self.telemetry.emit(Event::DatabaseLost {
+                        part: "dispatcher",
+                        error: error.to_string(),
+                    });
+                }
+                let least = if error.is_retryable() {
+                    FIRST_ERROR_WAIT
+                } else {
+                    Duration::from_secs(5)
+                };
+                let wait = agenda.error_wait.max(least);
+                agenda.error_wait = (wait * 2).min(Duration::from_secs(10));
+                // What this turn was for is not done: look at everything next time.
+                let now = clock::monotonic();
+                agenda.next_poll = agenda.next_poll.min(now + wait);
+                agenda.next_due = None;
+            }
+        }
+    }
+}
+
+/// What a runner takes up here. Given back when it is dropped, also by a panic.
+struct Place {
+    lease: (ExecutionId, Fence),
+    running: Arc<Running>,
+    slot: Option<Slot>,
+    waker: Arc<Waker>,
+    /// Until when the execution was parked.
+    until: Option<Timestamp>,
+}
+
+impl Drop for Place {
+    fn drop(&mut self) {
+        let (execution, fence) = self.lease;
+        self.running.leave(execution, fence, self.until);
+        drop(self.slot.take());
+        self.waker.raise(Cause::Capacity);
+    }
+}
+
+impl std::fmt::Debug for Agenda {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.debug_struct("Agenda")
+            .field("has_backlog", &self.has_backlog)
+            .finish_non_exhaustive()
+    }
+}

@@ -1,0 +1,385 @@
+//! The loop of one execution: commands out, events in, records between.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use tokio::task::{JoinError, JoinSet};
+use tokio_util::sync::CancellationToken;
+
+use super::Ended;
+use super::graphs::StoredGraph;
+use super::perform::{Call, perform};
+use super::report::Report;
+use super::session::Session;
+use crate::activities::{Context, Node};
+use crate::engine::{Command, Event as EngineEvent, Machine, NodeResult, StepStatus};
+use crate::host::log_entry::{Level, LogEntry};
+use crate::host::state_json::View;
+use crate::ids::{self, NodeId, Timestamp};
+use crate::store::claim::HostWrite;
+use crate::telemetry::Event;
+
+/// A node that has run for this long without anything else to record is announced by a record of its own. Shorter ones
+/// are announced with their result.
+const ANNOUNCE_AFTER: Duration = Duration::from_millis(50);
+
+/// Why no new nodes are started.
+#[derive(Clone, Debug)]
+pub(super) enum Hold {
+    /// They are.
+    No,
+    /// The row says paused, or waiting: nodes that run may end.
+    Parked,
+    /// Somebody has ended the execution: what runs is cancelled.
+    Over(Box<HostWrite>),
+}
+
+/// How this run of the execution ends.
+#[derive(Clone, Debug)]
+pub(super) enum Ending {
+    /// Everything is done.
+    Completed,
+    /// Failed for good.
+    Failed {
+        node: Option<NodeId>,
+        message: String,
+    },
+    /// Nothing can be done before that time, or before somebody writes the row.
+    Park(Option<Timestamp>),
+    /// The worker stops.
+    Release,
+}
+
+/// A running execution.
+pub(super) struct Drive {
+    pub(super) session: Session,
+    pub(super) machine: Machine,
+    pub(super) view: View,
+    pub(super) graph: Arc<StoredGraph>,
+    /// Tasks of their own, so that they go on while this one records or looks; aborted when dropped.
+    in_flight: JoinSet<EngineEvent>,
+    /// Cancelled when the nodes in flight are no longer wanted.
+    cancel: CancellationToken,
+    /// What the engine wants done and is not begun yet.
+    queued: VecDeque<Command>,
+    pub(super) hold: Hold,
+    /// What is done and not yet recorded.
+    pub(super) report: Report,
+    /// The node that the screens mark: the last that was started, or is about to be.
+    pub(super) current_node: Option<NodeId>,
+}
+
+impl Drive {
+    pub(super) fn new(
+        session: Session,
+        machine: Machine,
+        view: View,
+        graph: Arc<StoredGraph>,
+    ) -> Self {
+        let current_node = machine.current_node().cloned();
+        Self {
+            report: Report::new(session.claimed.graph_hash.is_some()),
+            session,
+            machine,
+            view,
+            graph,
+            in_flight: JoinSet::new(),
+            cancel: CancellationToken::new(),
+            queued: VecDeque::new(),
+            hold: Hold::No,
+            current_node,
+        }
+    }
+
+    pub(super) async fn run(mut self) -> Ended {
+        self.apply(EngineEvent::Start);
+        if self.session.has_new_data {
+            self.apply(EngineEvent::DataChanged);
+        }
+        loop {
+            while let Some(command) = self.machine.next_command() {
+                self.queued.push_back(command);
+            }
+            if let Hold::Over(write) = &self.hold {
+                let write = write.clone();
+                self.abandon();
+                return self.settle_over(&write).await;
+            }
+            let recorded = match self.ending() {
+                Some(ending) => self.conclude(&ending).await,
+                // Before anything starts that builds on it.
+                None if self.report.has_steps() => self.record().await,
+                None => {
+                    self.start_queued();
+                    self.wait().await
+                }
+            };
+            if let Err(ended) = recorded {
+                return ended;
+            }
+        }
+    }
+
+    /// Whether this run ends here: everything is done, or nothing can be done now.
+    fn ending(&mut self) -> Option<Ending> {
+        if matches!(self.hold, Hold::Parked) {
+            return self.in_flight.is_empty().then_some(Ending::Park(None));
+        }
+        let end = self.queued.iter().find_map(|command| match command {
+            Command::Complete => Some(Ending::Completed),
+            Command::Fail { node, message } => Some(Ending::Failed {
+                node: node.clone(),
+                message: message.clone(),
+            }),
+            Command::RunNode { .. } => None,
+        });
+        if end.is_some() {
+            self.abandon();
+            return end;
+        }
+        if !self.in_flight.is_empty() {
+            return None;
+        }
+        let interrupts = &self.session.interrupts;
+        if interrupts.hurry.is_cancelled()
+            || (interrupts.drain.is_cancelled() && !self.queued.is_empty())
+        {
+            return Some(Ending::Release);
+        }
+        if !self.queued.is_empty() {
+            return None;
+        }
+        match self.machine.next_deadline() {
+            Some(at) if at > self.session.now() => Some(Ending::Park(Some(at))),
+            Some(_) => {
+                self.apply(EngineEvent::DeadlinePassed);
+                None
+            }
+            None => Some(Ending::Failed {
+                node: None,
+                message: "internal error: nothing is left to run and nothing to wait for"
+                    .to_owned(),
+            }),
+        }
+    }
+
+    /// Waits for whatever comes next.
+    async fn wait(&mut self) -> Result<(), Ended> {
+        if self.in_flight.is_empty() {
+            // A deadline has passed just now: the engine has new commands.
+            return Ok(());
+        }
+        let deadline = self
+            .machine
+            .next_deadline()
+            .map(|at| self.session.tools.clock.instant_of(at));
+        let write_by = self.report.write_by();
+        let drain = self.session.interrupts.drain.clone();
+        let hurry = self.session.interrupts.hurry.clone();
+        let is_draining = drain.is_cancelled();
+        tokio::select! {
+            Some(ended) = self.in_flight.join_next() => {
+                self.take(ended);
+                // Others that are ready by now share the commit.
+                while let Some(ended) = self.in_flight.try_join_next() {
+                    self.take(ended);
+                }
+                Ok(())
+            }
+            () = at(deadline), if deadline.is_some() => {
+                self.apply(EngineEvent::DeadlinePassed);
+                Ok(())
+            }
+            () = at(write_by), if write_by.is_some() => self.record().await,
+            Ok(()) = self.session.interrupts.seen.changed() => self.look_if_news().await,
+            () = drain.cancelled(), if !is_draining => Ok(()),
+            () = hurry.cancelled() => {
+                self.abandon();
+                Ok(())
+            }
+        }
+    }
+
+    fn take(&mut self, ended: Result<EngineEvent, JoinError>) {
+        match ended {
+            Ok(event) => self.apply(event),
+            // `perform` catches panics, so this is the runtime going down.
+            Err(error) => tracing::debug!("a node's task ended without a result: {error}"),
+        }
+    }
+
+    /// Feeds an event to the engine, and takes note of what it records.
+    pub(super) fn apply(&mut self, event: EngineEvent) {
+        let now = self.session.now();
+        let id = self.session.claimed.execution_id;
+        let retries_before = self.machine.retry_count();
+        self.warn_of_unlabelled_edges(&event, now);
+        let steps = match self.machine.apply(event, now) {
+            Ok(steps) => steps,
+            Err(illegal) => {
+                let error = format!("execution {id}: {illegal}");
+                self.session
+                    .tools
+                    .telemetry
+                    .emit(Event::WorkerError { error });
+                return;
+            }
+        };
+        for step in steps {
+            self.view.apply(&step);
+            let node = step.node.clone();
+            self.current_node = Some(node.clone());
+            match step.status {
+                StepStatus::Success => {
+                    let entry = LogEntry::node_completed(&node, step.finished_at);
+                    self.report.say(entry, Event::NodeCompleted { id, node });
+                }
+                StepStatus::Failed => {
+                    let error = step.error.clone().unwrap_or_default();
+                    let entry = LogEntry::node_failed(&node, &error, step.finished_at);
+                    self.report
+                        .say(entry, Event::NodeFailed { id, node, error });
+                }
+            }
+            self.report.add(step);
+        }
+        // One of those that run or wait, if there are any: the canvas marks it.
+        if let Some(node) = self.machine.current_node() {
+            self.current_node = Some(node.clone());
+        }
+        if self.machine.retry_count() > retries_before
+            && let Some(failure) = self.machine.last_failure()
+        {
+            let (retry, max_retries) = (failure.retry, failure.max_retries);
+            let error = failure.message.to_owned();
+            let entry =
+                LogEntry::retry_scheduled(Some(failure.node), retry, max_retries, &error, now);
+            self.report.say(
+                entry,
+                Event::RetryScheduled {
+                    id,
+                    retry,
+                    max_retries,
+                    error,
+                },
+            );
+        }
+    }
+
+    /// The builder saves the two edges of a condition without labels; then both sides run, which is what the row says
+    /// but hardly what was meant. Said at the node's first visit.
+    fn warn_of_unlabelled_edges(&mut self, event: &EngineEvent, now: Timestamp) {
+        let EngineEvent::NodeFinished {
+            token,
+            result:
+                NodeResult::Success {
+                    branch: Some(branch),
+                    ..
+                },
+            ..
+        } = event
+        else {
+            return;
+        };
+        let Some((_, node)) = self.machine.in_flight().find(|(id, _)| id == token) else {
+            return;
+        };
+        let unlabelled = self
+            .graph
+            .graph
+            .edges_from(node)
+            .filter(|(_, label)| label.is_none())
+            .count();
+        if unlabelled > 1 && !self.view.data().contains_key(&format!("{node}_output")) {
+            let text = format!(
+                "Node {node} chose the branch \"{branch}\", but {unlabelled} of its edges have no branch: they are all taken"
+            );
+            self.report
+                .log(LogEntry::new(node.as_str(), Level::Warning, &text, now));
+        }
+    }
+
+    /// Starts the nodes that the engine wants run, unless no new ones are to start.
+    fn start_queued(&mut self) {
+        if !matches!(self.hold, Hold::No) || self.session.interrupts.drain.is_cancelled() {
+            return;
+        }
+        for command in std::mem::take(&mut self.queued) {
+            let Command::RunNode {
+                token,
+                node,
+                visit,
+                attempt,
+                waiting_since,
+            } = command
+            else {
+                // `ending` has seen Complete and Fail before this.
+                continue;
+            };
+            let Some(spec) = self.graph.graph.node(&node) else {
+                // The engine's tokens are on nodes of this graph.
+                continue;
+            };
+            let id = self.session.claimed.execution_id;
+            let now = self.session.now();
+            // A re-check is not a new start for the people who read the log.
+            if waiting_since.is_none() {
+                self.report.log(LogEntry::executing(&node, now));
+                self.session.tools.telemetry.emit(Event::NodeStarted {
+                    id,
+                    node: node.clone(),
+                    attempt,
+                });
+            }
+            self.report.write_within(ANNOUNCE_AFTER);
+            self.current_node = Some(node.clone());
+            let call = Call {
+                token,
+                node: Node {
+                    id: node.clone(),
+                    node_type: Arc::clone(&spec.node_type),
+                    config: Arc::clone(&spec.config),
+                },
+                context: Context {
+                    execution_id: id,
+                    visit,
+                    attempt,
+                    idempotency_key: ids::idempotency_key(id, &node, visit),
+                    data: Arc::clone(self.view.data()),
+                    trigger_data: Arc::clone(self.view.trigger_data()),
+                    variables: Arc::clone(self.view.variables()),
+                    now,
+                    waiting_since,
+                    cancelled: self.cancel.child_token(),
+                },
+                limit: self.session.tools.node_timeout,
+            };
+            self.in_flight
+                .spawn(perform(Arc::clone(&self.session.tools.registry), call));
+        }
+    }
+
+    /// Cancels what is in flight. What it would have brought is not recorded; its tokens stay where they are, so that
+    /// it runs again if the execution goes on.
+    pub(super) fn abandon(&mut self) {
+        self.cancel.cancel();
+        self.cancel = CancellationToken::new();
+        self.in_flight = JoinSet::new();
+    }
+
+    /// Somebody has ended the execution: what is not yet recorded goes with the record that takes it off the run queue.
+    async fn settle_over(&mut self, write: &HostWrite) -> Ended {
+        let news = self.report.take_unrecorded();
+        self.session
+            .settle(Some((&self.machine, &self.view)), write, news)
+            .await
+    }
+}
+
+/// Sleeps until then; the guard of the branch sees to it that there is such a time.
+async fn at(instant: Option<Instant>) {
+    if let Some(instant) = instant {
+        tokio::time::sleep_until(instant.into()).await;
+    }
+}

@@ -1,0 +1,123 @@
+//! ONE execution: restore, drive, record.
+//!
+//! ```text
+//!   restore ─▶ ┌─▶ commands ─▶ activities (side by side) ─▶ event ─▶ engine ─▶ record ─┐ ─▶ Done | Parked | Drained | …
+//!              └───────────────────────────────────────────────────────────────────────┘
+//! ```
+//!
+//! Invariants:
+//! * A node starts only after everything before it is recorded, so that a kill at any moment repeats at most the nodes
+//!   that were in flight.
+//! * What somebody else wrote into the host row is never overwritten unseen: each record names the version that the
+//!   runner has seen, and a record that comes too late leaves the row alone.
+//! * After the loss of its lease a runner writes nothing.
+
+mod drive;
+pub mod graphs;
+pub mod interrupt;
+mod look;
+mod perform;
+mod report;
+mod restore;
+mod session;
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use crate::activities::registry::Registry;
+use crate::clock::DatabaseClock;
+use crate::ids::{ExecutionId, Fence, Timestamp, WorkerId};
+use crate::retry::RetryPolicy;
+use crate::store::Store;
+use crate::store::claim::Claimed;
+use crate::telemetry::{Event, Telemetry};
+use crate::writer::WriterHandle;
+use graphs::Graphs;
+use interrupt::Interrupts;
+
+/// What all runners of a worker share.
+#[derive(Debug)]
+pub struct Tools {
+    /// For reading.
+    pub store: Store,
+    /// For writing.
+    pub writer: WriterHandle,
+    /// Node types.
+    pub registry: Arc<Registry>,
+    /// Graphs in memory.
+    pub graphs: Graphs,
+    /// The database's clock.
+    pub clock: Arc<DatabaseClock>,
+    /// When a failed execution is tried again.
+    pub retry: RetryPolicy,
+    /// How long one attempt of a node may take.
+    pub node_timeout: Duration,
+    /// Whether `workflowexecution.execution_state` is `jsonb`, which refuses the character NUL.
+    pub is_state_jsonb: bool,
+    /// Where events go.
+    pub telemetry: Telemetry,
+}
+
+/// How a runner ended. None of these is an error.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub enum Ended {
+    /// The execution is finished, one way or the other.
+    Done,
+    /// It waits without a slot.
+    Parked {
+        /// Until when; `None`: until somebody writes its row.
+        until: Option<Timestamp>,
+    },
+    /// It was handed back because the worker stops.
+    Drained,
+    /// The lease is lost, or the row is gone.
+    LeaseLost,
+}
+
+/// Runs one claimed execution.
+#[derive(Debug)]
+pub struct Runner {
+    tools: Arc<Tools>,
+    worker: WorkerId,
+    claimed: Claimed,
+    interrupts: Interrupts,
+}
+
+impl Runner {
+    /// A runner for an execution that `worker` has claimed.
+    pub fn new(
+        tools: Arc<Tools>,
+        worker: WorkerId,
+        claimed: Claimed,
+        interrupts: Interrupts,
+    ) -> Self {
+        Self {
+            tools,
+            worker,
+            claimed,
+            interrupts,
+        }
+    }
+
+    /// What it holds.
+    pub fn lease(&self) -> (ExecutionId, Fence) {
+        (self.claimed.execution_id, self.claimed.fence)
+    }
+
+    /// Runs it until it ends, waits, or is to stop.
+    pub async fn run(self) -> Ended {
+        let id = self.claimed.execution_id;
+        let telemetry = self.tools.telemetry.clone();
+        let lost = self.interrupts.lost.clone();
+        let ended = tokio::select! {
+            // The lease first: after its loss nothing more is to be done, whatever else is ready.
+            biased;
+            () = lost.cancelled() => Ended::LeaseLost,
+            ended = restore::take_up(self) => ended,
+        };
+        if ended == Ended::LeaseLost {
+            telemetry.emit(Event::LeaseLost { id });
+        }
+        ended
+    }
+}

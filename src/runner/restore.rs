@@ -1,0 +1,231 @@
+//! From a claimed row to a running machine; and the ways on which there is nothing to run.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::drive::Drive;
+use super::graphs::{NoGraph, StoredGraph};
+use super::session::{Look, News, Session};
+use super::{Ended, Runner};
+use crate::engine::{Checkpoint, History, Machine, Origin, Step};
+use crate::host::state_json::View;
+use crate::host::state_json::{self, HostState};
+use crate::host::status::{self, Disposition as HostDisposition, HostStatus};
+use crate::ids::NodeId;
+use crate::store::claim::{HostRow, RecordedStep};
+use crate::store::{StoreError, with_causes};
+use crate::telemetry::Event;
+
+/// An execution whose workers died this often in a row while they held it is failed: it may well be what kills them.
+const MAX_RESCUES: i32 = 10;
+
+/// The key of `execution_data` under which a state is kept that cannot be read.
+const UNREADABLE_STATE: &str = "unreadable_execution_state";
+
+/// Why an execution cannot be taken up.
+enum Obstacle {
+    /// Its own rows are broken. For its owner.
+    Broken(String),
+    /// The database did not answer.
+    Store(StoreError),
+}
+
+impl From<StoreError> for Obstacle {
+    fn from(error: StoreError) -> Self {
+        match error {
+            // A row that cannot be read will not be readable next time either.
+            StoreError::Refused { message, .. } => Self::Broken(message),
+            other => Self::Store(other),
+        }
+    }
+}
+
+/// Takes up a claimed execution and runs it as far as it goes.
+pub(super) async fn take_up(runner: Runner) -> Ended {
+    let Runner {
+        tools,
+        worker,
+        claimed,
+        interrupts,
+    } = runner;
+    let Some(host) = claimed.host.clone() else {
+        if let Err(error) = tools
+            .store
+            .forget(claimed.execution_id, claimed.fence)
+            .await
+        {
+            tracing::debug!(
+                "execution {} is gone, its rows are not: {error}",
+                claimed.execution_id
+            );
+        }
+        return Ended::Done;
+    };
+    let mut session = Session::new(tools, worker, claimed, &host, interrupts);
+    match status::disposition(
+        &HostStatus::parse(&host.status),
+        host.is_completed,
+        host.has_next_retry,
+    ) {
+        HostDisposition::Runnable | HostDisposition::RetryDue => {}
+        HostDisposition::Paused | HostDisposition::Waiting => return session.park_as_found().await,
+        HostDisposition::Final | HostDisposition::Unknown => return settle(session, &host).await,
+    }
+    if session.claimed.rescues >= MAX_RESCUES {
+        let message = format!("its worker died {MAX_RESCUES} times in a row while running it");
+        let view = recovered_view(&session, &host);
+        return session.fail_unrun(Some(&view), &message).await;
+    }
+    match restore(&mut session, &host).await {
+        Ok((machine, view, graph)) => {
+            announce(&session, &host);
+            Drive::new(session, machine, view, graph).run().await
+        }
+        Err(Obstacle::Broken(message)) => {
+            let view = recovered_view(&session, &host);
+            session.fail_unrun(Some(&view), &message).await
+        }
+        Err(Obstacle::Store(error)) => {
+            tracing::debug!(
+                "execution {} could not be loaded: {error}",
+                session.claimed.execution_id
+            );
+            session.give_back().await
+        }
+    }
+}
+
+/// Somebody has ended it. What it had done is shown with that, and it leaves the run queue.
+async fn settle(mut session: Session, host: &HostRow) -> Ended {
+    let restored = match restore(&mut session, host).await {
+        Ok((machine, view, _)) => Some((machine, view)),
+        // There is nothing to show beyond what the row shows already.
+        Err(Obstacle::Broken(_)) => None,
+        Err(Obstacle::Store(_)) => return session.give_back().await,
+    };
+    match session.look().await {
+        Look::Host(write) => {
+            let restored = restored.as_ref().map(|(machine, view)| (machine, view));
+            session.settle(restored, &write, News::default()).await
+        }
+        Look::Gone => Ended::LeaseLost,
+    }
+}
+
+async fn restore(
+    session: &mut Session,
+    host: &HostRow,
+) -> Result<(Machine, View, Arc<StoredGraph>), Obstacle> {
+    let graph = load_graph(session, host).await?;
+    let state = state_json::read(host.execution_state.as_deref())
+        .map_err(|error| Obstacle::Broken(error.to_string()))?;
+    let broken = |error: &(dyn std::error::Error + 'static)| Obstacle::Broken(with_causes(error));
+    let Some(text) = &session.claimed.checkpoint else {
+        let mut view = View::new(&session.identity(host), state.trigger_data(&graph.graph));
+        view.adopt(&state);
+        let origin = Origin {
+            start_at: begun_by_another(host, &state),
+            retry_count: u32::try_from(host.retry_count).unwrap_or(0),
+        };
+        let machine = Machine::restore(
+            Arc::clone(&graph.graph),
+            None,
+            &origin,
+            &History::default(),
+            session.tools.retry,
+        )
+        .map_err(|error| broken(&error))?;
+        return Ok((machine, view, graph));
+    };
+    let checkpoint = Checkpoint::from_json(text).map_err(|error| broken(&error))?;
+    let recorded = session
+        .tools
+        .store
+        .load_steps(session.claimed.execution_id)
+        .await?;
+    let mut trigger_data = None;
+    let mut steps: Vec<Step> = Vec::with_capacity(recorded.len());
+    for step in recorded {
+        match step {
+            RecordedStep::Input(input) => trigger_data = Some(input),
+            RecordedStep::Step(step) => steps.push(step),
+        }
+    }
+    session.is_input_recorded = true;
+    let mut view = View::new(
+        &session.identity(host),
+        trigger_data.unwrap_or_else(|| state.trigger_data(&graph.graph)),
+    );
+    view.adopt(&state);
+    for step in &steps {
+        view.apply(step);
+    }
+    session.has_new_data = view.merge_host(&state.execution_data);
+    let machine = Machine::restore(
+        Arc::clone(&graph.graph),
+        Some(checkpoint),
+        &Origin::default(),
+        &History::from_steps(&steps),
+        session.tools.retry,
+    )
+    .map_err(|error| broken(&error))?;
+    Ok((machine, view, graph))
+}
+
+async fn load_graph(session: &Session, host: &HostRow) -> Result<Arc<StoredGraph>, Obstacle> {
+    let tools = &session.tools;
+    let loaded = match &session.claimed.graph_hash {
+        Some(hash) => tools.graphs.by_hash(&tools.store, hash).await,
+        None => {
+            tools
+                .graphs
+                .of_workflow(
+                    &tools.store,
+                    host.workflow_id,
+                    host.workflow_row_version.as_deref(),
+                )
+                .await
+        }
+    };
+    loaded.map_err(|error| match error {
+        NoGraph::Broken(message) => Obstacle::Broken(message),
+        NoGraph::Store(error) => error.into(),
+    })
+}
+
+/// The node at which an execution goes on that another worker has begun, and which has no checkpoint of ours.
+fn begun_by_another(host: &HostRow, state: &HostState) -> Option<NodeId> {
+    let current = host.current_node_id.as_deref()?;
+    (!state.completed_node_ids.is_empty()).then(|| NodeId::from(current))
+}
+
+/// What is shown of an execution that cannot be run: its data, or, if they cannot be read, their text under one key, so
+/// that the API can read the row and nothing is lost.
+fn recovered_view(session: &Session, host: &HostRow) -> View {
+    let identity = session.identity(host);
+    if let Ok(state) = state_json::read(host.execution_state.as_deref()) {
+        let mut view = View::new(&identity, state.execution_data.clone());
+        view.adopt(&state);
+        return view;
+    }
+    let text = host.execution_state.clone().unwrap_or_default();
+    let mut data = serde_json::Map::new();
+    data.insert(UNREADABLE_STATE.to_owned(), text.into());
+    View::new(&identity, data)
+}
+
+fn announce(session: &Session, host: &HostRow) {
+    let id = session.claimed.execution_id;
+    let name = host.execution_name.clone();
+    if host.status == "failed" {
+        session.tools.telemetry.emit(Event::Retrying { id, name });
+    } else if session.claimed.checkpoint.is_none() {
+        session
+            .tools
+            .telemetry
+            .emit(Event::ExecutionStarted { id, name });
+    }
+}
+
+/// How long a runner waits before it tries once more to hand back what it could not load.
+pub(super) const GIVE_BACK_WAIT: Duration = Duration::from_millis(500);

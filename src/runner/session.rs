@@ -1,0 +1,369 @@
+//! The lease of one execution: what the runner believes of its rows, and the records that it sends.
+//!
+//! Everything that is written of an execution goes through [`Session::send`], which keeps revision, host version and
+//! host status in step with the database.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use super::interrupt::Interrupts;
+use super::restore::GIVE_BACK_WAIT;
+use super::{Ended, Tools};
+use crate::engine::{Machine, Step};
+use crate::host::log_entry::LogEntry;
+use crate::host::state_json::{Identity, Published, View};
+use crate::host::status::{self, Disposition as HostDisposition, HostStatus};
+use crate::host::without_nul;
+use crate::ids::{Timestamp, WorkerId};
+use crate::store::claim::{Claimed, HostRow, HostWrite};
+use crate::telemetry::Event;
+use crate::writer::{Disposition, Publish, Record, RecordError, Recorded};
+
+/// How long to wait for a host row that somebody else has locked: at first, and at most.
+const BLOCKED_WAIT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+
+/// One execution under its lease.
+#[derive(Debug)]
+pub(super) struct Session {
+    pub(super) tools: Arc<Tools>,
+    worker: WorkerId,
+    pub(super) claimed: Claimed,
+    pub(super) interrupts: Interrupts,
+    /// The execution's name, `exec-…`.
+    pub(super) name: String,
+    /// The status that we believe to be in the host row.
+    pub(super) host_status: String,
+    /// The last write of somebody else that we have seen.
+    pub(super) host_version: i32,
+    revision: i32,
+    pub(super) is_input_recorded: bool,
+    /// Somebody has written into `execution_data` since the last record.
+    pub(super) has_new_data: bool,
+}
+
+/// What a record brings, beside what the session knows.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    pub(super) checkpoint: Option<String>,
+    pub(super) graph: Option<(Vec<u8>, Option<String>)>,
+    pub(super) input: Option<(String, Timestamp)>,
+    pub(super) steps: Vec<(Step, String)>,
+    pub(super) log: Vec<LogEntry>,
+    pub(super) closing_log: Vec<LogEntry>,
+    pub(super) publish: Option<Publish>,
+}
+
+/// What became of a record.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub(super) enum Sent {
+    /// It is in.
+    Committed,
+    /// Steps and log are in, host row and lease are as they were: look, and send again.
+    HostChanged,
+    /// There is nothing more to be done under this lease.
+    LeaseLost,
+    /// The database refuses the values.
+    Refused(String),
+}
+
+/// What a look at the host row has shown.
+#[derive(Clone, Debug)]
+pub(super) enum Look {
+    /// It is there.
+    Host(HostWrite),
+    /// Row or lease are gone.
+    Gone,
+}
+
+impl Session {
+    pub(super) fn new(
+        tools: Arc<Tools>,
+        worker: WorkerId,
+        claimed: Claimed,
+        host: &HostRow,
+        interrupts: Interrupts,
+    ) -> Self {
+        Self {
+            tools,
+            worker,
+            interrupts,
+            name: host.execution_name.clone(),
+            host_status: host.status.clone(),
+            host_version: claimed.host_version,
+            revision: claimed.revision,
+            is_input_recorded: false,
+            has_new_data: false,
+            claimed,
+        }
+    }
+
+    /// What the published view says of the execution itself.
+    pub(super) fn identity(&self, host: &HostRow) -> Identity {
+        Identity {
+            execution_name: host.execution_name.clone(),
+            workflow_id: host.workflow_id,
+            workflow_version: host.workflow_version,
+            started_at: host.started_at.and_utc(),
+        }
+    }
+
+    pub(super) fn now(&self) -> Timestamp {
+        self.tools.clock.now()
+    }
+
+    /// Makes a record durable. Waits while the database is away and while somebody else has locked the host row.
+    pub(super) async fn send(&mut self, news: &News, disposition: Disposition) -> Sent {
+        let mut wait = BLOCKED_WAIT.0;
+        loop {
+            let record = Record {
+                worker: self.worker,
+                execution_id: self.claimed.execution_id,
+                fence: self.claimed.fence,
+                revision: self.revision,
+                host_version: self.host_version,
+                host_status: self.host_status.clone(),
+                checkpoint: news.checkpoint.clone(),
+                graph: news.graph.clone(),
+                input: news.input.clone(),
+                steps: news.steps.clone(),
+                log: news.log.clone(),
+                closing_log: news.closing_log.clone(),
+                publish: news.publish.clone(),
+                disposition,
+            };
+            match self.tools.writer.record(record).await {
+                Ok(Recorded::Committed) => {
+                    self.revision += 1;
+                    if let Some(publish) = &news.publish {
+                        self.host_status.clone_from(&publish.status);
+                    }
+                    return Sent::Committed;
+                }
+                Ok(Recorded::HostChanged) => {
+                    self.revision += 1;
+                    return Sent::HostChanged;
+                }
+                Ok(Recorded::Stale) | Err(RecordError::Stopped) => return Sent::LeaseLost,
+                Ok(Recorded::Blocked) => {
+                    // Only whether it is there: what somebody writes into it meanwhile must show as unseen in the next
+                    // record, or that would overwrite it.
+                    if self.is_gone().await {
+                        return Sent::LeaseLost;
+                    }
+                    tokio::select! {
+                        () = tokio::time::sleep(wait) => {}
+                        // Deregistering hands it back.
+                        () = self.interrupts.hurry.cancelled() => return Sent::LeaseLost,
+                    }
+                    wait = (wait * 2).min(BLOCKED_WAIT.1);
+                }
+                Err(RecordError::Refused(message)) => return Sent::Refused(message),
+            }
+        }
+    }
+
+    /// Whether host row or lease are gone. While the database is away that is not known.
+    async fn is_gone(&self) -> bool {
+        let (execution, fence) = (self.claimed.execution_id, self.claimed.fence);
+        matches!(
+            self.tools.store.load_host_row(execution, fence).await,
+            Ok(None)
+        )
+    }
+
+    /// Reads what somebody else has written into the host row, and takes note of it. Waits while the database is away.
+    pub(super) async fn look(&mut self) -> Look {
+        let mut wait = BLOCKED_WAIT.0;
+        loop {
+            match self
+                .tools
+                .store
+                .load_host_row(self.claimed.execution_id, self.claimed.fence)
+                .await
+            {
+                Ok(Some(write)) => {
+                    self.host_version = write.host_version;
+                    self.host_status.clone_from(&write.status);
+                    return Look::Host(write);
+                }
+                Ok(None) => return Look::Gone,
+                Err(error) => {
+                    tracing::debug!("execution {}: {error}", self.claimed.execution_id);
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(BLOCKED_WAIT.1);
+                }
+            }
+        }
+    }
+
+    /// A published view as the column can hold it.
+    pub(super) fn state_text(&self, view: &View, published: &Published<'_>) -> String {
+        let text = view.to_json(published);
+        if self.tools.is_state_jsonb {
+            without_nul(text)
+        } else {
+            text
+        }
+    }
+
+    /// Parks an execution whose row says that it is to wait, and leaves the row as it is.
+    pub(super) async fn park_as_found(&mut self) -> Ended {
+        match self.send(&News::default(), Disposition::Park(None)).await {
+            Sent::Committed => Ended::Parked { until: None },
+            // Resumed at this very moment, perhaps: the next claim looks afresh.
+            Sent::HostChanged | Sent::Refused(_) => self.give_back().await,
+            Sent::LeaseLost => Ended::LeaseLost,
+        }
+    }
+
+    /// Hands an execution back that could not be taken up, for somebody to try again.
+    pub(super) async fn give_back(&mut self) -> Ended {
+        tokio::time::sleep(GIVE_BACK_WAIT).await;
+        loop {
+            match self.send(&News::default(), Disposition::Release).await {
+                Sent::Committed => return Ended::Drained,
+                Sent::HostChanged => {
+                    if matches!(self.look().await, Look::Gone) {
+                        return Ended::LeaseLost;
+                    }
+                }
+                Sent::LeaseLost | Sent::Refused(_) => return Ended::LeaseLost,
+            }
+        }
+    }
+
+    /// Takes an execution that somebody has ended off the run queue, with what it had done in its row.
+    /// `news` holds what is not yet recorded of that.
+    pub(super) async fn settle(
+        &mut self,
+        restored: Option<(&Machine, &View)>,
+        write: &HostWrite,
+        mut news: News,
+    ) -> Ended {
+        let mut write = write.clone();
+        loop {
+            news.publish = restored.as_ref().map(|(machine, view)| {
+                let current_node = machine.current_node();
+                let published = Published {
+                    status: &write.status,
+                    current_node_id: current_node,
+                    error_message: write.error_message.as_deref(),
+                    retry_count: machine.retry_count(),
+                    next_retry_at: None,
+                };
+                Publish {
+                    status: write.status.clone(),
+                    current_node_id: current_node.map(|node| node.as_str().to_owned()),
+                    execution_state: Some(self.state_text(view, &published)),
+                    error_message: write.error_message.clone(),
+                    retry_count: i32::try_from(machine.retry_count()).unwrap_or(i32::MAX),
+                    next_retry_at: None,
+                }
+            });
+            news.checkpoint = restored
+                .as_ref()
+                .and_then(|(machine, _)| machine.checkpoint().to_json().ok());
+            match self.send(&news, Disposition::Finish).await {
+                Sent::Committed => {
+                    let id = self.claimed.execution_id;
+                    self.tools.telemetry.emit(Event::ExecutionStopped {
+                        id,
+                        status: write.status,
+                    });
+                    return Ended::Done;
+                }
+                Sent::LeaseLost | Sent::Refused(_) => return Ended::LeaseLost,
+                Sent::HostChanged => match self.look().await {
+                    Look::Gone => return Ended::LeaseLost,
+                    Look::Host(newer) => {
+                        // Steps and log are in.
+                        news = News::default();
+                        if !is_over(&newer) {
+                            return self.give_back().await;
+                        }
+                        write = newer;
+                    }
+                },
+            }
+        }
+    }
+
+    /// Fails an execution that cannot be run at all, with a message for its owner.
+    pub(super) async fn fail_unrun(&mut self, view: Option<&View>, message: &str) -> Ended {
+        let mut view = view;
+        loop {
+            let now = self.now();
+            let retry_count = self
+                .claimed
+                .host
+                .as_ref()
+                .map_or(0, |host| host.retry_count);
+            let published = Published {
+                status: "failed",
+                current_node_id: None,
+                error_message: Some(message),
+                retry_count: u32::try_from(retry_count).unwrap_or(0),
+                next_retry_at: None,
+            };
+            let publish = Publish {
+                status: "failed".to_owned(),
+                current_node_id: None,
+                execution_state: view.map(|view| self.state_text(view, &published)),
+                error_message: Some(message.replace('\0', "\u{fffd}")),
+                retry_count,
+                next_retry_at: None,
+            };
+            let closing_log = vec![LogEntry::failed_permanently(None, message, now)];
+            let news = News {
+                closing_log,
+                publish: Some(publish),
+                ..News::default()
+            };
+            match self.send(&news, Disposition::Finish).await {
+                Sent::Committed => {
+                    self.tools.telemetry.emit(Event::ExecutionFailed {
+                        id: self.claimed.execution_id,
+                        name: self.name.clone(),
+                        error: message.to_owned(),
+                    });
+                    return Ended::Done;
+                }
+                Sent::LeaseLost => return Ended::LeaseLost,
+                // The state cannot be stored either: leave it, and say the rest.
+                Sent::Refused(_) if view.is_some() => view = None,
+                Sent::Refused(refusal) => {
+                    let error = format!(
+                        "execution {} cannot be failed: {refusal}",
+                        self.claimed.execution_id
+                    );
+                    self.tools.telemetry.emit(Event::WorkerError { error });
+                    return Ended::LeaseLost;
+                }
+                Sent::HostChanged => match self.look().await {
+                    Look::Gone => return Ended::LeaseLost,
+                    Look::Host(write) if is_over(&write) => {
+                        return self.settle(None, &write, News::default()).await;
+                    }
+                    Look::Host(_) => {}
+                },
+            }
+        }
+    }
+}
+
+/// What the host row asks for.
+pub(super) fn disposition_of(write: &HostWrite) -> HostDisposition {
+    status::disposition(
+        &HostStatus::parse(&write.status),
+        write.is_completed,
+        write.has_next_retry,
+    )
+}
+
+/// Whether somebody has ended the execution.
+pub(super) fn is_over(write: &HostWrite) -> bool {
+    matches!(
+        disposition_of(write),
+        HostDisposition::Final | HostDisposition::Unknown
+    )
+}
