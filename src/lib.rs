@@ -46,5 +46,8 @@ pub mod config;
 pub mod clock;
 pub mod ids;
 
+pub mod worker;
+
 pub mod dev;
 
+pub mod cli;

@@ -1,0 +1,181 @@
+//! `workflow-worker doctor`: what is in force, and what is wrong.
+
+use super::output;
+use crate::config::Config;
+use crate::store::{Store, connect, migrate};
+
+/// A check's result.
+struct Findings {
+    rows: Vec<Vec<String>>,
+    is_well: bool,
+}
+
+impl Findings {
+    fn good(&mut self, what: &str, text: &str) {
+        self.rows
+            .push(vec!["ok".to_owned(), what.to_owned(), text.to_owned()]);
+    }
+
+    fn note(&mut self, what: &str, text: &str) {
+        self.rows
+            .push(vec!["note".to_owned(), what.to_owned(), text.to_owned()]);
+    }
+
+    fn bad(&mut self, what: &str, text: &str) {
+        self.is_well = false;
+        self.rows
+            .push(vec!["WRONG".to_owned(), what.to_owned(), text.to_owned()]);
+    }
+}
+
+/// Returns whether everything is well.
+pub(super) async fn run(config: &Config) -> anyhow::Result<bool> {
+    super::config::run(config)?;
+    output::line("");
+    let mut findings = Findings {
+        rows: Vec::new(),
+        is_well: true,
+    };
+    for warning in &config.database.url.warnings {
+        findings.note("config", warning);
+    }
+    check(config, &mut findings).await;
+    output::table(&findings.rows);
+    Ok(findings.is_well)
+}
+
+async fn check(config: &Config, findings: &mut Findings) {
+    let client =
+        match connect::connect_and_drive(&config.database.url, "workflow-worker doctor").await {
+            Ok(client) => client,
+            Err(error) => return findings.bad("database", &error.to_string()),
+        };
+    findings.good("database", &config.database.url.to_string());
+    let known = migrate::known_version();
+    match migrate::installed_version(&client).await {
+        Ok(0) => return findings.bad("schema", "not installed: run `workflow-worker migrate`"),
+        Ok(found) if found < known => {
+            return findings.bad(
+                "schema",
+                &format!("version {found}, needed {known}: run `workflow-worker migrate`"),
+            );
+        }
+        Ok(found) if found > known => {
+            return findings.bad(
+                "schema",
+                &format!("version {found} is newer than this binary, which knows {known}"),
+            );
+        }
+        Ok(found) => findings.good("schema", &format!("version {found}")),
+        Err(error) => return findings.bad("schema", &error.to_string()),
+    }
+    let store = match Store::new(&config.database) {
+        Ok(store) => store,
+        Err(error) => return findings.bad("database", &error.to_string()),
+    };
+    if let Err(error) = check_rows(config, &store, findings).await {
+        findings.bad("database", &error.to_string());
+    }
+}
+
+async fn check_rows(config: &Config, store: &Store, findings: &mut Findings) -> anyhow::Result<()> {
+    let facts = store.host_facts().await?;
+    match facts.visibility_problem() {
+        Some(problem) => findings.bad("role", &problem),
+        None => findings.good(
+            "role",
+            &format!("{} on PostgreSQL {}", facts.role, facts.server_version),
+        ),
+    }
+    let off = store
+        .query_text(
+            "SELECT wanted.object_name
+             FROM workflow_worker.host_changes AS wanted
+             LEFT JOIN pg_trigger AS found
+                    ON found.tgrelid = 'public.workflowexecution'::regclass AND found.tgname = wanted.object_name
+             WHERE wanted.kind = 'trigger' AND (found.oid IS NULL OR found.tgenabled = 'D')",
+            &[],
+        )
+        .await?;
+    if off.is_empty() {
+        findings.good("triggers", "all on");
+    } else {
+        let names: Vec<String> = off.iter().map(|row| row.get(0)).collect();
+        findings.bad(
+            "triggers",
+            &format!(
+                "missing or disabled: {} (the poll does their work, later)",
+                names.join(", ")
+            ),
+        );
+    }
+    let left_alone = store.count_left_alone(config.worker.adopt_max_age).await?;
+    if left_alone > 0 {
+        let text = format!(
+            "{left_alone} running execution(s) started more than {:?} ago and are left alone: see `workflow-worker adopt --help`",
+            config.worker.adopt_max_age
+        );
+        findings.note("adoption", &text);
+    }
+    check_workers(store, findings).await
+}
+
+async fn check_workers(store: &Store, findings: &mut Findings) -> anyhow::Result<()> {
+    let workers = store
+        .query_text(
+            "SELECT name, state, running, concurrency, listening, heartbeat_at > now() - lease AS is_alive,
+                    extract(epoch FROM now() - heartbeat_at)::double precision AS age
+             FROM workflow_worker.workers
+             ORDER BY name",
+            &[],
+        )
+        .await?;
+    if workers.is_empty() {
+        findings.note("workers", "none is running");
+    }
+    for row in &workers {
+        let (name, state): (String, String) = (row.try_get("name")?, row.try_get("state")?);
+        let (running, concurrency): (i32, i32) =
+            (row.try_get("running")?, row.try_get("concurrency")?);
+        let age: f64 = row.try_get("age")?;
+        let text =
+            format!("{name}: {state}, {running}/{concurrency} slots, heartbeat {age:.1} s ago");
+        if !row.try_get::<_, bool>("is_alive")? {
+            findings.bad(
+                "worker",
+                &format!("{text}: dead, its executions are taken over by the others"),
+            );
+        } else if row.try_get::<_, bool>("listening")? {
+            findings.good("worker", &format!("{text}, listening"));
+        } else {
+            findings.note(
+                "worker",
+                &format!("{text}, polling only: notifications do not reach it"),
+            );
+        }
+    }
+    let queue = store
+        .query_text(
+            "SELECT count(*) FILTER (WHERE worker_id IS NOT NULL) AS leased,
+                    count(*) FILTER (WHERE worker_id IS NULL AND (ready OR run_at <= now())) AS due,
+                    count(*) FILTER (WHERE worker_id IS NULL AND NOT ready AND run_at > now()) AS waiting,
+                    coalesce(extract(epoch FROM now() - min(run_at) FILTER (WHERE worker_id IS NULL AND ready)), 0)
+                        ::double precision AS oldest
+             FROM workflow_worker.run_queue",
+            &[],
+        )
+        .await?;
+    if let Some(row) = queue.first() {
+        let (leased, due, waiting): (i64, i64, i64) = (
+            row.try_get("leased")?,
+            row.try_get("due")?,
+            row.try_get("waiting")?,
+        );
+        let oldest: f64 = row.try_get("oldest")?;
+        let text = format!(
+            "{leased} running, {due} due (the oldest for {oldest:.1} s), {waiting} waiting"
+        );
+        findings.good("run queue", &text);
+    }
+    Ok(())
+}

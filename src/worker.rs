@@ -1,0 +1,291 @@
+//! Wiring: `Config` → [`Worker::build`] → [`Worker::run`].
+//!
+//! Order of start: schema, registration, heartbeat, writer, listener, dispatcher. Stop is the reverse: the dispatcher
+//! first (no more claims, running nodes end or are handed back), then the writer when its last record is answered, then
+//! listener and heartbeat, and last the worker's own row.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use thiserror::Error;
+use tokio::sync::watch;
+use tokio::task::JoinSet;
+use tokio_util::sync::CancellationToken;
+
+use crate::activities::native::evaluator::Evaluator;
+use crate::activities::native::http::{HttpLimits, http_client};
+use crate::activities::registry::{Registry, Services};
+use crate::clock::DatabaseClock;
+use crate::config::{Config, process_variable};
+use crate::dispatcher::{Dispatcher, Settings, Slots};
+use crate::expr::Limits;
+use crate::lease::{Heartbeat, Pulse};
+use crate::runner::Tools;
+use crate::runner::graphs::Graphs;
+use crate::store::facts::HostFacts;
+use crate::store::migrate::{self, MigrateError};
+use crate::store::workers::{Hearing, Identity, WorkerRow};
+use crate::store::{Store, StoreError, with_causes};
+use crate::telemetry::{Event, Telemetry};
+use crate::wake::listener::Listener;
+use crate::wake::{Cause, Waker};
+use crate::writer::{Writer, WriterHandle};
+
+/// Without a heartbeat for so many intervals a worker is dead if its presence lock is free as well. With the default
+/// interval of one second its executions run elsewhere within three.
+const SILENT_BEATS: f64 = 1.8;
+/// The database may be away for this long before a start is given up; the platform starts the process again.
+const START_LIMIT: Duration = Duration::from_secs(60);
+/// Expressions that are evaluated at the same time. Each keeps a processor busy, so more would only slow the rest.
+const EXPRESSION_THREADS: usize = 4;
+/// How long the last statements may take at the end.
+const STOP_LIMIT: Duration = Duration::from_secs(1);
+
+/// Why a worker did not start.
+#[derive(Debug, Error)]
+pub enum StartError {
+    /// The schema is not what it should be.
+    #[error(transparent)]
+    Schema(#[from] MigrateError),
+    /// The database does not answer, or lacks something.
+    #[error(transparent)]
+    Store(#[from] StoreError),
+    /// A part could not be built.
+    #[error("{0}")]
+    Part(String),
+}
+
+impl StartError {
+    /// Whether the same start may succeed a moment later.
+    fn is_retryable(&self) -> bool {
+        match self {
+            Self::Schema(MigrateError::Store(error)) | Self::Store(error) => error.is_retryable(),
+            Self::Schema(MigrateError::Failed { cause, .. }) => cause.is_retryable(),
+            Self::Schema(_) | Self::Part(_) => false,
+        }
+    }
+}
+
+/// A worker: everything constructed, nothing running.
+#[derive(Debug)]
+pub struct Worker {
+    config: Config,
+    store: Store,
+    /// One connection for the heartbeat, so that it never waits behind other work.
+    heartbeat_store: Store,
+    registry: Arc<Registry>,
+    telemetry: Telemetry,
+}
+
+/// What native activities share.
+fn services(config: &Config) -> Result<Services, StartError> {
+    let limits = Limits {
+        time: config.node.expression_timeout,
+        memory_bytes: config.node.expression_memory_bytes,
+        ..Limits::default()
+    };
+    Ok(Services {
+        http: http_client().map_err(|error| StartError::Part(with_causes(&error)))?,
+        http_limits: HttpLimits::default(),
+        expressions: Evaluator::new(limits, EXPRESSION_THREADS),
+    })
+}
+
+/// What the parts have in common.
+struct Shared {
+    identity: watch::Receiver<Identity>,
+    hearing: watch::Receiver<Hearing>,
+    waker: Arc<Waker>,
+    pulse: Arc<Pulse>,
+    clock: Arc<DatabaseClock>,
+}
+
+impl Worker {
+    /// Builds a worker. Connects to nothing.
+    pub fn build(config: Config, telemetry: Telemetry) -> Result<Self, StartError> {
+        let mut for_work = config.database.clone();
+        for_work.pool_size = for_work.pool_size.saturating_sub(1).max(1);
+        let mut for_heartbeat = config.database.clone();
+        for_heartbeat.pool_size = 1;
+        for_heartbeat.statement_timeout =
+            for_heartbeat.statement_timeout.min(config.worker.lease / 3);
+        let registry = Registry::native(&services(&config)?);
+        let store = Store::new(&for_work)?;
+        Ok(Self {
+            heartbeat_store: Store::new(&for_heartbeat)?.with_clock(Arc::clone(store.clock())),
+            store,
+            registry: Arc::new(registry),
+            config,
+            telemetry,
+        })
+    }
+
+    /// Runs until `stop` is cancelled, and then until everything is handed back.
+    pub async fn run(self, stop: CancellationToken) -> Result<(), StartError> {
+        let facts = tokio::select! {
+            facts = self.prepare() => facts?,
+            () = stop.cancelled() => return Ok(()),
+        };
+        let (identity_sender, identity) = watch::channel(Identity::fresh());
+        let (hearing_sender, hearing) = watch::channel(Hearing::Connecting);
+        let shared = Shared {
+            identity,
+            hearing,
+            waker: Arc::default(),
+            pulse: Arc::default(),
+            clock: Arc::clone(self.store.clock()),
+        };
+        let heartbeat = self.heartbeat(identity_sender, &shared);
+        heartbeat.register().await?;
+        let listener = self.listener(hearing_sender, &shared);
+        let (writer, writer_handle) = Writer::new(self.store.clone(), self.telemetry.clone());
+        let dispatcher = self.dispatcher(writer_handle, &facts, &shared);
+
+        let poll_interval = self.config.worker.poll_interval;
+        self.telemetry.emit(Event::WorkerStarted { poll_interval });
+        let background = CancellationToken::new();
+        let mut parts = JoinSet::new();
+        parts.spawn(heartbeat.run(background.clone()));
+        parts.spawn(listener.run(background.clone()));
+        let mut writing = JoinSet::new();
+        writing.spawn(writer.run());
+        // The first look comes at once, not when the listener is up.
+        shared.waker.raise(Cause::Reconnected);
+        dispatcher.run(stop).await;
+        // The dispatcher has dropped the last handle to the writer.
+        drop(tokio::time::timeout(STOP_LIMIT, writing.join_next()).await);
+        background.cancel();
+        let ended = async { while parts.join_next().await.is_some() {} };
+        drop(tokio::time::timeout(STOP_LIMIT, ended).await);
+        let id = shared.identity.borrow().id;
+        if let Ok(Err(error)) =
+            tokio::time::timeout(STOP_LIMIT, self.heartbeat_store.deregister(id)).await
+        {
+            tracing::debug!(
+                "the worker's row was not removed and will be buried by the others: {error}"
+            );
+        }
+        self.telemetry.emit(Event::WorkerStopped);
+        Ok(())
+    }
+
+    fn heartbeat(&self, identity: watch::Sender<Identity>, shared: &Shared) -> Heartbeat {
+        let worker = &self.config.worker;
+        let hostname = process_variable("HOSTNAME").unwrap_or_default();
+        let row = WorkerRow {
+            id: identity.borrow().id,
+            name: worker.name.clone(),
+            hostname: hostname.trim().to_owned(),
+            pid: i32::try_from(std::process::id()).unwrap_or(i32::MAX),
+            lease_seconds: worker.lease.as_secs_f64(),
+            silence_seconds: worker.heartbeat_interval.as_secs_f64() * SILENT_BEATS,
+            concurrency: i32::try_from(worker.concurrency).unwrap_or(i32::MAX),
+        };
+        Heartbeat {
+            store: self.heartbeat_store.clone(),
+            row,
+            identity,
+            hearing: shared.hearing.clone(),
+            pulse: Arc::clone(&shared.pulse),
+            interval: worker.heartbeat_interval,
+            lease: worker.lease,
+            telemetry: self.telemetry.clone(),
+        }
+    }
+
+    fn listener(&self, hearing: watch::Sender<Hearing>, shared: &Shared) -> Listener {
+        Listener {
+            url: self.config.database.listener_url().clone(),
+            store: self.store.clone(),
+            waker: Arc::clone(&shared.waker),
+            identity: shared.identity.clone(),
+            hearing,
+            shares_url: self.config.database.listen_url.is_none(),
+            telemetry: self.telemetry.clone(),
+        }
+    }
+
+    fn dispatcher(&self, writer: WriterHandle, facts: &HostFacts, shared: &Shared) -> Dispatcher {
+        let worker = &self.config.worker;
+        let tools = Tools {
+            store: self.store.clone(),
+            writer,
+            registry: Arc::clone(&self.registry),
+            graphs: Graphs::default(),
+            clock: Arc::clone(&shared.clock),
+            retry: self.config.retry,
+            node_timeout: self.config.node.timeout,
+            is_state_jsonb: facts.is_state_jsonb,
+            telemetry: self.telemetry.clone(),
+        };
+        Dispatcher {
+            store: self.store.clone(),
+            waker: Arc::clone(&shared.waker),
+            identity: shared.identity.clone(),
+            hearing: shared.hearing.clone(),
+            slots: Slots::new(worker.concurrency),
+            tools: Arc::new(tools),
+            pulse: Arc::clone(&shared.pulse),
+            clock: Arc::clone(&shared.clock),
+            settings: Settings {
+                poll_interval: worker.poll_interval,
+                adopt_max_age: worker.adopt_max_age,
+                grace_period: worker.grace_period,
+            },
+            telemetry: self.telemetry.clone(),
+        }
+    }
+
+    /// Brings the schema up to date, or checks it, and learns what the database is like. Waits for a database that is
+    /// just starting.
+    async fn prepare(&self) -> Result<HostFacts, StartError> {
+        let patience = async {
+            let mut is_reported = false;
+            loop {
+                match self.try_prepare().await {
+                    Err(error) if error.is_retryable() => {
+                        if !is_reported {
+                            is_reported = true;
+                            self.telemetry.emit(Event::DatabaseLost {
+                                part: "start",
+                                error: error.to_string(),
+                            });
+                        }
+                        tokio::time::sleep(Duration::from_secs(1)).await;
+                    }
+                    other => return other,
+                }
+            }
+        };
+        match tokio::time::timeout(START_LIMIT, patience).await {
+            Ok(result) => result,
+            Err(_elapsed) => self.try_prepare().await,
+        }
+    }
+
+    async fn try_prepare(&self) -> Result<HostFacts, StartError> {
+        let database = &self.config.database;
+        if database.auto_migrate {
+            let applied = migrate::migrate(&database.url).await?;
+            if !applied.is_empty() {
+                tracing::info!("schema workflow_worker: applied migrations {applied:?}");
+            }
+        } else {
+            migrate::check(&database.url).await?;
+        }
+        let facts = self.store.host_facts().await?;
+        if let Some(problem) = facts.visibility_problem() {
+            return Err(StartError::Part(problem));
+        }
+        self.store.warm_up().await?;
+        let max_age = self.config.worker.adopt_max_age;
+        let executions = self.store.count_left_alone(max_age).await?;
+        if executions > 0 {
+            self.telemetry.emit(Event::LeftAlone {
+                executions,
+                max_age,
+            });
+        }
+        Ok(facts)
+    }
+}
