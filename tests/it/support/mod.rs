@@ -1,0 +1,16 @@
+//! What the tests stand on. Each helper has its own tests in `tests.rs`.
+
+pub(crate) mod cluster;
+pub(crate) mod database;
+pub(crate) mod flow;
+pub(crate) mod hits;
+pub(crate) mod in_process;
+pub(crate) mod migrated;
+pub(crate) mod pgbouncer;
+pub(crate) mod platform;
+pub(crate) mod process;
+pub(crate) mod state;
+pub(crate) mod wait;
+pub(crate) mod worker;
+
+mod tests;
