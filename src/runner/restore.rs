@@ -1,7 +1,6 @@
 //! From a claimed row to a running machine; and the ways on which there is nothing to run.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use super::drive::Drive;
 use super::graphs::{NoGraph, StoredGraph};
@@ -226,6 +225,3 @@ fn announce(session: &Session, host: &HostRow) {
             .emit(Event::ExecutionStarted { id, name });
     }
 }
-
-/// How long a runner waits before it tries once more to hand back what it could not load.
-pub(super) const GIVE_BACK_WAIT: Duration = Duration::from_millis(500);

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::interrupt::Interrupts;
-use super::restore::GIVE_BACK_WAIT;
 use super::{Ended, Tools};
 use crate::engine::{Machine, Step};
 use crate::host::log_entry::LogEntry;
@@ -19,6 +18,8 @@ use crate::store::claim::{Claimed, HostRow, HostWrite};
 use crate::telemetry::Event;
 use crate::writer::{Disposition, Publish, Record, RecordError, Recorded};
 
+/// How long a runner waits before it hands back what it could not load.
+const GIVE_BACK_WAIT: Duration = Duration::from_millis(500);
 /// How long to wait for a host row that somebody else has locked: at first, and at most.
 const BLOCKED_WAIT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 

@@ -9,7 +9,7 @@ use workflow_worker::telemetry::Event;
 use crate::support::database::{Database, Variant};
 use crate::support::flow::{
     chain, count, get, host_row, insert_with, insert_workflow, node, steps, trigger,
-    wait_for_completion, wait_for_end, wait_for_status, wait_until_not_held,
+    wait_for_calls, wait_for_completion, wait_for_end, wait_for_status, wait_until_not_held,
 };
 use crate::support::hits::Hits;
 use crate::support::in_process::{InProcess, NO_POLL};
@@ -19,21 +19,6 @@ use crate::support::wait::wait_until;
 
 fn ids(steps: &[(String, i32, String)]) -> Vec<&str> {
     steps.iter().map(|(node, _, _)| node.as_str()).collect()
-}
-
-async fn wait_for_hit(hits: &Hits, key: &str) {
-    wait_until(
-        &format!("a call of {key}"),
-        Duration::from_secs(30),
-        async || {
-            if hits.count(key) > 0 {
-                Ok(())
-            } else {
-                Err("not called".to_owned())
-            }
-        },
-    )
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -50,7 +35,7 @@ async fn a_pause_while_a_node_runs_lets_it_end_and_starts_nothing_more() {
         let workflow = insert_workflow(&client, &graph).await;
         let worker = InProcess::start(&database.url(), &[NO_POLL]).await;
         let execution = insert_with(&client, workflow, &json!({ "n": 1 })).await;
-        wait_for_hit(&hits, "/a?ms=500").await;
+        wait_for_calls(&hits, "/a?ms=500", 1).await;
         Platform::connect(&database)
             .await
             .pause(execution)
@@ -100,7 +85,7 @@ async fn a_resume_before_the_node_has_ended_goes_on_as_if_nothing_had_been() {
     let workflow = insert_workflow(&client, &graph).await;
     let worker = InProcess::start(&database.url(), &[NO_POLL]).await;
     let execution = insert_with(&client, workflow, &json!({})).await;
-    wait_for_hit(&hits, "/a?ms=700").await;
+    wait_for_calls(&hits, "/a?ms=700", 1).await;
     Platform::connect(&database)
         .await
         .pause(execution)
@@ -130,7 +115,7 @@ async fn a_terminate_while_a_node_runs_cancels_it_and_is_final() {
     let workflow = insert_workflow(&client, &graph).await;
     let mut worker = InProcess::start(&database.url(), &[NO_POLL]).await;
     let execution = insert_with(&client, workflow, &json!({})).await;
-    wait_for_hit(&hits, "/long?ms=60000").await;
+    wait_for_calls(&hits, "/long?ms=60000", 1).await;
     Platform::connect(&database)
         .await
         .terminate(execution, None)
@@ -177,10 +162,10 @@ async fn a_state_that_the_api_wrote_back_too_late_is_put_right() {
     let workflow = insert_workflow(&client, &graph).await;
     let worker = InProcess::start(&database.url(), &[NO_POLL]).await;
     let execution = insert_with(&client, workflow, &json!({})).await;
-    wait_for_hit(&hits, "/a?ms=300").await;
+    wait_for_calls(&hits, "/a?ms=300", 1).await;
     // The API has read the state before `a` was recorded, and writes it back after.
     let stale = host_row(&client, execution).await.state.to_string();
-    wait_for_hit(&hits, "/b?ms=300").await;
+    wait_for_calls(&hits, "/b?ms=300", 1).await;
     client
         .execute(
             "UPDATE workflowexecution SET execution_state = $1::text::json WHERE id = $2",
@@ -266,7 +251,7 @@ async fn without_triggers_a_pause_is_seen_by_the_poll_and_never_overwritten() {
     let worker =
         InProcess::start(&database.url(), &[("WORKFLOW_WORKER_POLL_INTERVAL", "0.2")]).await;
     let execution = insert_with(&client, workflow, &json!({})).await;
-    wait_for_hit(&hits, "/a?ms=1000").await;
+    wait_for_calls(&hits, "/a?ms=1000", 1).await;
     client
         .batch_execute("ALTER TABLE workflowexecution DISABLE TRIGGER USER")
         .await
@@ -297,7 +282,7 @@ async fn an_execution_that_is_deleted_while_it_runs_is_forgotten() {
     let mut worker =
         InProcess::start(&database.url(), &[("WORKFLOW_WORKER_POLL_INTERVAL", "0.2")]).await;
     let execution = insert_with(&client, workflow, &json!({})).await;
-    wait_for_hit(&hits, "/long?ms=60000").await;
+    wait_for_calls(&hits, "/long?ms=60000", 1).await;
     client
         .execute("DELETE FROM workflow WHERE id = $1", &[&workflow])
         .await
@@ -341,7 +326,7 @@ async fn a_pause_whose_transaction_was_open_while_the_node_ended_is_not_overwrit
     let workflow = insert_workflow(&client, &graph).await;
     let worker = InProcess::start(&database.url(), &[NO_POLL]).await;
     let execution = insert_with(&client, workflow, &json!({})).await;
-    wait_for_hit(&hits, "/a?ms=300").await;
+    wait_for_calls(&hits, "/a?ms=300", 1).await;
     let transaction = client.transaction().await.unwrap();
     transaction
         .execute(

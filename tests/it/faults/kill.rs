@@ -12,7 +12,7 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 
 use crate::support::database::{Database, Variant};
-use crate::support::flow::{chain, count, get, insert_workflow, node, trigger};
+use crate::support::flow::{chain, count, get, insert_workflow, node, trigger, wait_for_calls};
 use crate::support::hits::Hits;
 use crate::support::wait::wait_until;
 use crate::support::worker::WorkerProcess;
@@ -203,14 +203,7 @@ async fn the_executions_of_a_killed_worker_run_elsewhere_without_waiting_for_a_l
     ];
     let mut first = WorkerProcess::spawn(&url, &settings);
     insert_many(&client, workflow, 1).await;
-    wait_until("the call", Duration::from_secs(30), async || {
-        if hits.count("/h?ms=3000") == 1 {
-            Ok(())
-        } else {
-            Err("not yet")
-        }
-    })
-    .await;
+    wait_for_calls(&hits, "/h?ms=3000", 1).await;
     wait_until(
         "the presence lock",
         Duration::from_secs(30),

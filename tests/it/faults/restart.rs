@@ -11,25 +11,14 @@ use workflow_worker::telemetry::Event;
 use crate::support::cluster::TestCluster;
 use crate::support::database::{Database, Recipe, Variant};
 use crate::support::flow::{
-    chain, count, get, insert, insert_workflow, set, trigger, wait_for_completion, wait_for_end,
+    chain, count, get, insert, insert_workflow, set, trigger, wait_for_calls, wait_for_completion,
+    wait_for_end,
 };
 use crate::support::hits::Hits;
 use crate::support::in_process::{InProcess, NO_POLL};
 use crate::support::migrated::MIGRATED;
 use crate::support::wait::{pause, wait_until};
 use crate::support::worker::WorkerProcess;
-
-async fn called(hits: &Hits, key: &str, times: usize) {
-    wait_until(
-        &format!("{times} call(s) of {key}"),
-        Duration::from_secs(60),
-        async || {
-            let count = hits.count(key);
-            if count >= times { Ok(()) } else { Err(count) }
-        },
-    )
-    .await;
-}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn a_restart_of_postgresql_while_a_node_runs_costs_nothing() {
@@ -52,7 +41,7 @@ async fn a_restart_of_postgresql_while_a_node_runs_costs_nothing() {
     let workflow = insert_workflow(&client, &graph).await;
     let mut worker = InProcess::start(&database.url(), &[]).await;
     let execution = insert(&client, workflow).await;
-    called(&hits, "/a?ms=1500", 1).await;
+    wait_for_calls(&hits, "/a?ms=1500", 1).await;
     let restarting = Arc::clone(&cluster);
     tokio::task::spawn_blocking(move || restarting.restart(StopMode::Immediate))
         .await
@@ -154,7 +143,7 @@ async fn sigterm_lets_a_node_end_hands_the_rest_back_and_exits_with_0() {
     ];
     let mut first = WorkerProcess::spawn(&database.url(), &settings);
     let execution = insert(&client, workflow).await;
-    called(&hits, "/a?ms=1000", 1).await;
+    wait_for_calls(&hits, "/a?ms=1000", 1).await;
     first.sigterm();
     assert_eq!(first.wait_exit(Duration::from_secs(30)).code(), Some(0));
     assert_eq!(
@@ -192,7 +181,7 @@ async fn after_the_grace_period_a_running_node_is_cancelled_and_handed_back() {
     )
     .await;
     let execution = insert(&client, workflow).await;
-    called(&hits, "/a?ms=5000", 1).await;
+    wait_for_calls(&hits, "/a?ms=5000", 1).await;
     worker.stop().await;
     let free = "SELECT count(*) FROM workflow_worker.run_queue WHERE ready AND worker_id IS NULL";
     assert_eq!(
@@ -220,7 +209,7 @@ async fn a_worker_that_was_declared_dead_records_nothing_and_goes_on_under_a_new
     let settings = [NO_POLL, ("WORKFLOW_WORKER_HEARTBEAT_INTERVAL", "0.3")];
     let mut worker = InProcess::start(&database.url(), &settings).await;
     let execution = insert(&client, workflow).await;
-    called(&hits, "/a?ms=2000", 1).await;
+    wait_for_calls(&hits, "/a?ms=2000", 1).await;
     // As a rescue does it, though the worker lives: due again, and its row is gone.
     client
         .batch_execute(

@@ -11,6 +11,7 @@ use serde_json::{Value, json};
 use tokio_postgres::Client;
 use uuid::Uuid;
 
+use super::hits::Hits;
 use super::wait::wait_until;
 
 /// Long enough for a slow machine under load; a test that waits this long has failed.
@@ -189,6 +190,15 @@ pub(crate) async fn wait_for_status(client: &Client, execution: Uuid, status: &s
         }
     })
     .await
+}
+
+/// Waits until the server was called this often under `key`.
+pub(crate) async fn wait_for_calls(hits: &Hits, key: &str, times: usize) {
+    wait_until(&format!("{times} call(s) of {key}"), PATIENCE, async || {
+        let count = hits.count(key);
+        if count >= times { Ok(()) } else { Err(count) }
+    })
+    .await;
 }
 
 /// Waits until no worker holds it, and it is not due: parked, timed or gone.
