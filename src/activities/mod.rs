@@ -7,6 +7,7 @@
 pub mod native;
 pub mod python;
 pub mod registry;
+pub mod spec;
 
 use std::future::Future;
 use std::pin::Pin;
@@ -15,8 +16,9 @@ use std::sync::Arc;
 use serde_json::{Map, Value};
 use tokio_util::sync::CancellationToken;
 
-pub use crate::engine::FailureKind;
+pub use crate::engine::{ChildStart, FailureKind, Rounds, SignalWait};
 use crate::ids::{Attempt, ExecutionId, NodeId, Timestamp, Visit};
+pub use spec::Spec;
 
 /// A JSON object.
 pub type Object = Map<String, Value>;
@@ -26,6 +28,9 @@ pub type Running<'a> = Pin<Box<dyn Future<Output = Result<Outcome, Failure>> + S
 
 /// The code that runs the nodes of one or more types.
 pub trait Activity: Send + Sync + std::fmt::Debug {
+    /// Its configuration keys and how its time is bounded.
+    fn spec(&self) -> &'static Spec;
+
     /// Runs a node once. Dropping the future cancels the work.
     fn run<'a>(&'a self, node: &'a Node, context: &'a Context) -> Running<'a>;
 }
@@ -58,6 +63,14 @@ pub struct Context {
     pub trigger_data: Arc<Object>,
     /// Variables by scope (`workflow`, `node`, `loop`), then by name.
     pub variables: Arc<Object>,
+    /// What the node's place adds to the names that expressions and templates see: a loop's item and index, a caught
+    /// `error`. The last of two equal names wins.
+    pub locals: Arc<Vec<(String, Value)>>,
+    /// For a loop node: the round that it is asked about, from 0. It is asked once, or before each round if it answers
+    /// with [`Rounds::Next`].
+    pub round: u32,
+    /// How many executions stand above this one, as parents of sub-workflows.
+    pub depth: u32,
     /// When this attempt started.
     pub now: Timestamp,
     /// When a node that asked for a re-check first ran; `None` on its first run.
@@ -88,6 +101,26 @@ pub enum Outcome {
         /// When.
         at: Timestamp,
     },
+    /// It is a loop node, and says what its body runs for.
+    Iterate(Rounds),
+    /// It waits for a signal, without a slot.
+    AwaitSignal {
+        /// For which, and what is said meanwhile.
+        wait: SignalWait,
+        /// When it gives up: the branch `timeout` is taken if an edge has it, else the node fails.
+        until: Option<Timestamp>,
+    },
+    /// It starts an execution of another workflow, in the commit that records this.
+    StartChild {
+        /// Which, and with what.
+        child: ChildStart,
+        /// Its output if it does not wait for the child, else what its output begins with.
+        output: Object,
+        /// Whether the node waits, without a slot, until the child has ended.
+        waits: bool,
+        /// When it gives up waiting: the child is terminated and the node fails.
+        until: Option<Timestamp>,
+    },
 }
 
 /// How a node ended badly.
@@ -99,6 +132,10 @@ pub struct Failure {
     pub message: String,
     /// What there is to show all the same.
     pub output: Object,
+    /// What a `catch` node's `error_type` names, such as `HTTPError`.
+    pub error_type: &'static str,
+    /// How long to wait before the next attempt at least, where the other side has said so.
+    pub retry_after: Option<std::time::Duration>,
 }
 
 impl Failure {
@@ -108,6 +145,8 @@ impl Failure {
             kind: FailureKind::Permanent,
             message: message.into(),
             output: Object::new(),
+            error_type: "ConfigurationError",
+            retry_after: None,
         }
     }
 
@@ -117,6 +156,20 @@ impl Failure {
             kind: FailureKind::Retryable,
             message: message.into(),
             output: Object::new(),
+            error_type: "Error",
+            retry_after: None,
         }
+    }
+
+    /// The same, of another type.
+    #[must_use]
+    pub fn of_type(self, error_type: &'static str) -> Self {
+        Self { error_type, ..self }
+    }
+
+    /// The same, with something to show.
+    #[must_use]
+    pub fn with_output(self, output: Object) -> Self {
+        Self { output, ..self }
     }
 }

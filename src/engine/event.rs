@@ -60,6 +60,47 @@ pub enum NodeResult {
     },
 }
 
+/// What a loop's body runs for.
+#[derive(Clone, Debug, PartialEq)]
+pub enum Rounds {
+    /// Once for each of these.
+    Items(Vec<Value>),
+    /// So many times.
+    Times(u32),
+    /// Once more, or not: the loop node is asked again before each round.
+    Next(bool),
+}
+
+/// A signal that a node waits for.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct SignalWait {
+    /// `workflowsignal.signal_type`: `human_approval`, or any other.
+    pub signal_type: String,
+    /// What is asked, for whoever is to answer: written as a `workflowsignal` row in the commit that records the wait.
+    /// `None`: nobody is asked, a signal of that type is simply waited for.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub request: Option<Map<String, Value>>,
+    /// The decisions that are taken; each is a branch. Empty: any signal of the type ends the wait, without a branch.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub options: Vec<String>,
+    /// If set, only a signal whose data has this `correlation_id` is meant.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub correlation_id: Option<String>,
+}
+
+/// An execution to be started for a node.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+pub struct ChildStart {
+    /// `workflowexecution.id`: made from the node's idempotency key, so that a repeated attempt starts no second one.
+    pub id: uuid::Uuid,
+    /// `workflowexecution.execution_id`, `exec-…`.
+    pub name: String,
+    /// The workflow to run.
+    pub workflow_id: uuid::Uuid,
+    /// Its `execution_data`.
+    pub input: Map<String, Value>,
+}
+
 /// Whether another attempt may help.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum FailureKind {

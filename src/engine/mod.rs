@@ -37,7 +37,7 @@ use thiserror::Error;
 
 pub use checkpoint::{BadCheckpoint, Checkpoint, History, Origin};
 pub use command::Command;
-pub use event::{Event, FailureKind, NodeResult};
+pub use event::{ChildStart, Event, FailureKind, NodeResult, Rounds, SignalWait};
 pub use failure::LastFailure;
 pub use graph::{BadGraph, Edge, Graph, GraphNode};
 pub use state::{State, WaitReason};

@@ -78,10 +78,19 @@ fn into_result(result: Result<Outcome, Failure>) -> NodeResult {
         Ok(Outcome::Done { output, branch }) => NodeResult::Success { output, branch },
         Ok(Outcome::SleepUntil { at, output }) => NodeResult::SleepUntil { at, output },
         Ok(Outcome::RecheckAt { at }) => NodeResult::RecheckAt { at },
+        Ok(Outcome::Iterate(_) | Outcome::AwaitSignal { .. } | Outcome::StartChild { .. }) => {
+            NodeResult::Failure {
+                kind: FailureKind::Permanent,
+                message: "this node type does not run yet".to_owned(),
+                output: serde_json::Map::new(),
+            }
+        }
         Err(Failure {
             kind,
             message,
             output,
+            error_type: _,
+            retry_after: _,
         }) => NodeResult::Failure {
             kind,
             message,

@@ -5,7 +5,8 @@
 //! each language: the old worker took some of them for false, and nobody saw why a branch never ran.
 
 use super::evaluator::{Evaluator, Expression};
-use crate::activities::{Activity, Context, Failure, Node, Object, Outcome, Running};
+use crate::activities::spec::{Holds, Key, Timeout};
+use crate::activities::{Activity, Context, Failure, Node, Object, Outcome, Running, Spec};
 
 /// Evaluates a condition and chooses the branch `true` or `false`.
 #[derive(Clone, Debug)]
@@ -14,7 +15,27 @@ pub struct Condition {
     pub expressions: Evaluator,
 }
 
+static SPEC: Spec = Spec {
+    about: "Takes the branch \"true\" or \"false\".",
+    keys: &[
+        Key::new("expression", Holds::Expression, "what is to hold")
+            .or(&["condition"])
+            .required(),
+        Key::new(
+            "condition_type",
+            Holds::Choice(&["javascript", "python", "jsonpath"]),
+            "the expression's language; default javascript",
+        ),
+    ],
+    branches: &["true", "false"],
+    timeout: Timeout::Node,
+};
+
 impl Activity for Condition {
+    fn spec(&self) -> &'static Spec {
+        &SPEC
+    }
+
     fn run<'a>(&'a self, node: &'a Node, context: &'a Context) -> Running<'a> {
         Box::pin(async move {
             let expression = Expression::read(node, &["expression", "condition"])?

@@ -7,7 +7,8 @@ use chrono::{DateTime, NaiveDateTime, TimeDelta};
 
 use super::config;
 use super::evaluator::{Evaluator, Expression};
-use crate::activities::{Activity, Context, Failure, Node, Object, Outcome, Running};
+use crate::activities::spec::{Holds, Key, Timeout};
+use crate::activities::{Activity, Context, Failure, Node, Object, Outcome, Running, Spec};
 use crate::ids::Timestamp;
 
 /// Ten years, in seconds.
@@ -23,7 +24,54 @@ pub struct Delay {
     pub expressions: Evaluator,
 }
 
+static SPEC: Spec = Spec {
+    about: "Waits, without a slot: some seconds, until a time, or until a condition holds.",
+    keys: &[
+        Key::new(
+            "delay_type",
+            Holds::Choice(&["seconds", "until_time", "until_condition"]),
+            "default seconds",
+        ),
+        Key::new(
+            "delay_seconds",
+            Holds::Number,
+            "for seconds: 0 to ten years",
+        ),
+        Key::new(
+            "target_time",
+            Holds::Text,
+            "for until_time: ISO 8601, UTC unless it has an offset",
+        ),
+        Key::new(
+            "condition_expression",
+            Holds::Expression,
+            "for until_condition",
+        ),
+        Key::new(
+            "condition_type",
+            Holds::Choice(&["javascript", "python", "jsonpath"]),
+            "the expression's language; default javascript",
+        ),
+        Key::new(
+            "check_interval_seconds",
+            Holds::Number,
+            "for until_condition: 0.1 to 3600; default 1",
+        ),
+        Key::new(
+            "timeout_seconds",
+            Holds::Number,
+            "for until_condition: then the node fails; default never",
+        ),
+    ],
+    branches: &[],
+    timeout: Timeout::Own,
+};
+
 impl Activity for Delay {
+    fn spec(&self) -> &'static Spec {
+        &SPEC
+    }
+
     fn run<'a>(&'a self, node: &'a Node, context: &'a Context) -> Running<'a> {
         Box::pin(async move {
             match config::text(&node.config, "delay_type")?.unwrap_or("seconds") {

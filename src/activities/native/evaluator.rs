@@ -192,12 +192,14 @@ impl<'a> Expression<'a> {
 
 /// What the expressions of a node see.
 pub fn scope(node: &Node, context: &Context) -> Scope {
-    let extra =
-        personalization(node, context).map(|value| ("personalization".to_owned(), value.clone()));
+    let mut extra: Vec<(String, Value)> = (*context.locals).clone();
+    extra.extend(
+        personalization(node, context).map(|value| ("personalization".to_owned(), value.clone())),
+    );
     Scope {
         data: Arc::clone(&context.data),
         variables: Arc::clone(&context.variables),
-        extra: extra.into_iter().collect(),
+        extra,
     }
 }
 

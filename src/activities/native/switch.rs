@@ -12,7 +12,8 @@ use serde_json::Value;
 
 use super::config;
 use super::evaluator::{Evaluator, Expression};
-use crate::activities::{Activity, Context, Failure, Node, Object, Outcome, Running};
+use crate::activities::spec::{Holds, Key, Timeout};
+use crate::activities::{Activity, Context, Failure, Node, Object, Outcome, Running, Spec};
 
 const DEFAULT: &str = "default";
 
@@ -23,7 +24,36 @@ pub struct Switch {
     pub expressions: Evaluator,
 }
 
+static SPEC: Spec = Spec {
+    about: "Takes the branch of the first case that equals a value, else \"default\".",
+    keys: &[
+        Key::new(
+            "switch_expression",
+            Holds::Expression,
+            "the value to compare",
+        )
+        .or(&["expression"])
+        .required(),
+        Key::new(
+            "cases",
+            Holds::Object,
+            "branch → the value that chooses it; an empty value stands for the branch's name",
+        ),
+        Key::new(
+            "condition_type",
+            Holds::Choice(&["javascript", "python", "jsonpath"]),
+            "the expression's language; default javascript",
+        ),
+    ],
+    branches: &["*"],
+    timeout: Timeout::Node,
+};
+
 impl Activity for Switch {
+    fn spec(&self) -> &'static Spec {
+        &SPEC
+    }
+
     fn run<'a>(&'a self, node: &'a Node, context: &'a Context) -> Running<'a> {
         Box::pin(async move {
             let expression = Expression::read(node, &["switch_expression", "expression"])?

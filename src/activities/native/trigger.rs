@@ -1,13 +1,33 @@
 //! `trigger`: the entry of a workflow. Its output is what the execution was started with, without the outputs of
 //! other nodes, so that it does not double the state.
 
-use crate::activities::{Activity, Context, Node, Outcome, Running};
+use crate::activities::spec::{Holds, Key, Timeout};
+use crate::activities::{Activity, Context, Node, Outcome, Running, Spec};
 
 /// Passes the trigger data on.
 #[derive(Clone, Copy, Debug)]
 pub struct Trigger;
 
+static SPEC: Spec = Spec {
+    about: "Passes the trigger data on.",
+    keys: &[
+        Key::new(
+            "trigger_type",
+            Holds::Choice(&["manual", "webhook", "schedule"]),
+            "for the platform; the worker does not read it",
+        ),
+        Key::new("cron_expression", Holds::Text, "for the platform"),
+        Key::new("webhook_method", Holds::Text, "for the platform"),
+    ],
+    branches: &[],
+    timeout: Timeout::Node,
+};
+
 impl Activity for Trigger {
+    fn spec(&self) -> &'static Spec {
+        &SPEC
+    }
+
     fn run<'a>(&'a self, _node: &'a Node, context: &'a Context) -> Running<'a> {
         Box::pin(async move {
             Ok(Outcome::Done {

@@ -6,7 +6,8 @@
 use serde_json::Value;
 
 use super::config;
-use crate::activities::{Activity, Context, Failure, Node, Object, Outcome, Running};
+use crate::activities::spec::{Holds, Key, Timeout};
+use crate::activities::{Activity, Context, Failure, Node, Object, Outcome, Running, Spec};
 use crate::expr::scope::VARIABLE_SCOPES;
 
 /// The longest name, in characters.
@@ -16,7 +17,26 @@ const LONGEST_NAME: usize = 255;
 #[derive(Clone, Copy, Debug)]
 pub struct SetVariable;
 
+static SET: Spec = Spec {
+    about: "Sets a variable, which later expressions and templates read by its name.",
+    keys: &[
+        Key::new("variable_name", Holds::Text, "at most 255 characters").required(),
+        Key::new("variable_value", Holds::Any, "the value; default null"),
+        Key::new(
+            "variable_scope",
+            Holds::Choice(&["workflow", "node", "loop"]),
+            "default workflow; loop: gone when the loop has ended",
+        ),
+    ],
+    branches: &[],
+    timeout: Timeout::Node,
+};
+
 impl Activity for SetVariable {
+    fn spec(&self) -> &'static Spec {
+        &SET
+    }
+
     fn run<'a>(&'a self, node: &'a Node, _context: &'a Context) -> Running<'a> {
         Box::pin(async move {
             let name = name(&node.config)?;
@@ -36,7 +56,30 @@ impl Activity for SetVariable {
 #[derive(Clone, Copy, Debug)]
 pub struct GetVariable;
 
+static GET: Spec = Spec {
+    about: "Reads a variable.",
+    keys: &[
+        Key::new("variable_name", Holds::Text, "at most 255 characters").required(),
+        Key::new(
+            "default_value",
+            Holds::Any,
+            "the value if it is not set; default null",
+        ),
+        Key::new(
+            "variable_scope",
+            Holds::Choice(&["workflow", "node", "loop"]),
+            "default: the nearest that has it",
+        ),
+    ],
+    branches: &[],
+    timeout: Timeout::Node,
+};
+
 impl Activity for GetVariable {
+    fn spec(&self) -> &'static Spec {
+        &GET
+    }
+
     fn run<'a>(&'a self, node: &'a Node, context: &'a Context) -> Running<'a> {
         Box::pin(async move {
             let name = name(&node.config)?;

@@ -19,7 +19,8 @@ use serde_json::Value;
 pub use client::{ClientError, http_client};
 use request::Prepared;
 
-use crate::activities::{Activity, Context, Failure, FailureKind, Node, Outcome, Running};
+use crate::activities::spec::{Holds, Key, Timeout};
+use crate::activities::{Activity, Context, Failure, Node, Outcome, Running, Spec};
 
 /// The bounds of a call.
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -48,7 +49,36 @@ pub struct HttpRequest {
     pub limits: HttpLimits,
 }
 
+static SPEC: Spec = Spec {
+    about: "Calls an HTTP server.",
+    keys: &[
+        Key::new("url", Holds::Text, "http:// or https://").required(),
+        Key::new(
+            "method",
+            Holds::Choice(&["GET", "POST", "PUT", "PATCH", "DELETE", "HEAD", "OPTIONS"]),
+            "default GET",
+        ),
+        Key::new("headers", Holds::Object, "texts by header name"),
+        Key::new(
+            "body",
+            Holds::Any,
+            "a text is sent as it is, anything else as JSON",
+        ),
+        Key::new(
+            "timeout",
+            Holds::Number,
+            "seconds until the answer must be there; default 30",
+        ),
+    ],
+    branches: &[],
+    timeout: Timeout::Node,
+};
+
 impl Activity for HttpRequest {
+    fn spec(&self) -> &'static Spec {
+        &SPEC
+    }
+
     fn run<'a>(&'a self, node: &'a Node, context: &'a Context) -> Running<'a> {
         Box::pin(async move {
             let prepared =
@@ -99,11 +129,9 @@ impl HttpRequest {
         if status.is_client_error() || status.is_server_error() {
             let reason = status.canonical_reason().unwrap_or("unknown status");
             let message = format!("HTTP {}: {reason}", status.as_u16());
-            return Err(Failure {
-                kind: FailureKind::Retryable,
-                message,
-                output,
-            });
+            return Err(Failure::retryable(message)
+                .of_type("HTTPError")
+                .with_output(output));
         }
         Ok(Outcome::Done {
             output,
@@ -127,8 +155,8 @@ fn network_failure(error: reqwest::Error) -> Failure {
     }
     let message = format!("Network error: {}", causes.join(": "));
     if error.is_redirect() || error.is_builder() {
-        Failure::permanent(message)
+        Failure::permanent(message).of_type("NetworkError")
     } else {
-        Failure::retryable(message)
+        Failure::retryable(message).of_type("NetworkError")
     }
 }
