@@ -4,6 +4,7 @@ use tokio::net::TcpListener;
 
 use super::super::testing::{context, done, run};
 use super::*;
+use crate::activities::FailureKind;
 
 fn activity() -> HttpRequest {
     HttpRequest {
