@@ -4,6 +4,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use sha2::{Digest, Sha256};
 use uuid::Uuid;
 
 /// An instant in UTC.
@@ -88,4 +89,14 @@ pub type Attempt = u32;
 /// from a new one.
 pub fn idempotency_key(execution: ExecutionId, node: &NodeId, visit: Visit) -> String {
     format!("{execution}:{node}:{visit}")
+}
+
+/// A UUID that follows from a key: the same key, the same id, so that what is inserted twice is there once.
+pub fn derived_uuid(key: &str) -> Uuid {
+    let hash = Sha256::digest(key.as_bytes());
+    let mut bytes = [0; 16];
+    for (byte, hashed) in bytes.iter_mut().zip(hash.iter()) {
+        *byte = *hashed;
+    }
+    Uuid::new_v8(bytes)
 }

@@ -214,6 +214,7 @@ impl Worker {
             graphs: Graphs::default(),
             clock: Arc::clone(&shared.clock),
             retry: self.config.retry,
+            bounds: self.config.bounds,
             node_timeout: self.config.node.timeout,
             is_state_jsonb: facts.is_state_jsonb,
             telemetry: self.telemetry.clone(),

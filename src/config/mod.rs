@@ -21,6 +21,7 @@ use std::time::Duration;
 pub use database_url::{DatabaseUrl, DatabaseUrlError, Host, SslMode};
 pub use reader::{ConfigErrors, InForce, Problem, Source};
 
+use crate::engine::Bounds;
 use crate::retry::RetryPolicy;
 use reader::Reader;
 
@@ -35,6 +36,8 @@ pub struct Config {
     pub worker: WorkerConfig,
     /// When a failed execution is tried again.
     pub retry: RetryPolicy,
+    /// Bounds on what a graph may do.
+    pub bounds: Bounds,
     /// Limits of a single node.
     pub node: NodeConfig,
     /// What is logged, and how.
@@ -114,6 +117,8 @@ pub struct WorkerConfig {
 /// Limits of a single node.
 #[derive(Debug, Clone, Copy)]
 pub struct NodeConfig {
+    /// How many executions may stand above one another as parents of sub-workflows.
+    pub max_depth: u32,
     /// The longest attempt of a node that sets no limit of its own.
     pub timeout: Duration,
     /// The longest evaluation of one expression.
@@ -158,7 +163,11 @@ impl Config {
             multiplier: reader.number(&settings::RETRY_BACKOFF_MULTIPLIER),
             ..RetryPolicy::default()
         };
+        let bounds = Bounds {
+            max_iterations: reader.integer(&settings::MAX_LOOP_ITERATIONS),
+        };
         let node = NodeConfig {
+            max_depth: reader.integer(&settings::MAX_SUB_WORKFLOW_DEPTH),
             timeout: reader.duration(&settings::NODE_TIMEOUT),
             expression_timeout: Duration::from_millis(
                 reader.integer(&settings::EXPRESSION_TIMEOUT).into(),
@@ -174,6 +183,7 @@ impl Config {
                 database,
                 worker,
                 retry,
+                bounds,
                 node,
                 log,
                 in_force,

@@ -176,8 +176,12 @@ settings! {
         "Retries of a failed execution after its first attempt.");
     RETRY_BACKOFF_MULTIPLIER = row("WORKFLOW_RETRY_BACKOFF_MULTIPLIER", Some("2.0"), Kind::Number { min: 1.0, max: 100.0 },
         "The n-th retry, counted from 0, waits 1 s times this to the power of n, at most an hour.");
+    MAX_LOOP_ITERATIONS = row("WORKFLOW_MAX_LOOP_ITERATIONS", Some("10000"), count(1, 1_000_000),
+        "The most rounds of one loop; more fail it.");
+    MAX_SUB_WORKFLOW_DEPTH = row("WORKFLOW_MAX_SUB_WORKFLOW_DEPTH", Some("5"), count(0, 100),
+        "How deep sub-workflows may start sub-workflows.");
     NODE_TIMEOUT = row("WORKFLOW_NODE_TIMEOUT_SECONDS", Some("300"), millis(1_000, 7 * DAY_MS),
-        "The longest attempt of a node, whatever limit the node sets for itself.");
+        "The longest attempt of a node that sets no `timeout_seconds` of its own.");
     EXPRESSION_TIMEOUT = row("WORKFLOW_EXPRESSION_TIMEOUT_MS", Some("1000"), Kind::Integer { min: 10, max: 60_000, unit: "ms" },
         "The longest evaluation of one expression.");
     EXPRESSION_MEMORY = row("WORKFLOW_EXPRESSION_MEMORY_MB", Some("64"), Kind::Integer { min: 4, max: 1_024, unit: "MiB" },

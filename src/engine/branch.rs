@@ -5,9 +5,14 @@
 
 use crate::engine::graph::{Graph, Place};
 
-/// Where tokens go from `place`, in the order of the edges, each node once. An edge that closes a loop leads
-/// nowhere: the token that comes along it has done its round.
-pub(super) fn taken(graph: &Graph, place: Place, branch: Option<&str>) -> Vec<Place> {
+/// Where tokens go from `place`, in the order of the edges, each node once. Inside of a loop (`is_inside` says whether the
+/// token runs in a round of that loop node) an edge back to it leads nowhere: the token has done its round.
+pub(super) fn taken(
+    graph: &Graph,
+    place: Place,
+    branch: Option<&str>,
+    is_inside: impl Fn(Place) -> bool,
+) -> Vec<Place> {
     let mut targets: Vec<Place> = Vec::new();
     let mut known = std::collections::HashSet::new();
     for edge in graph.outgoing(place) {
@@ -15,7 +20,8 @@ pub(super) fn taken(graph: &Graph, place: Place, branch: Option<&str>) -> Vec<Pl
             (Some(chosen), Some(label)) => chosen == label,
             (None, _) | (Some(_), None) => true,
         };
-        if is_taken && !edge.closes_loop && known.insert(edge.to) {
+        let ends_round = edge.closes_loop && is_inside(edge.to);
+        if is_taken && !ends_round && known.insert(edge.to) {
             targets.push(edge.to);
         }
     }

@@ -6,16 +6,22 @@
 //! A reader refuses a version that is newer than its own; fields may be added within a version.
 
 use std::collections::HashMap;
+use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
+use serde_json::{Map, Value};
 use thiserror::Error;
 
+use crate::engine::frame::{Caught, Ends, FrameId};
+use crate::engine::saved::{SavedContainer, SavedFrame};
 use crate::engine::token::{FailureNote, Token, TokenState, Tokens};
-use crate::engine::{Machine, Step, TokenId};
+use crate::engine::{Machine, Step, StepStatus, TokenId};
 use crate::ids::{Attempt, NodeId, Timestamp, Visit};
 
-/// The version that is written.
-const VERSION: u32 = 1;
+/// The newest version.
+const VERSION: u32 = 2;
+/// What is written as long as nothing in it needs a newer reader: no frames, nothing awaited.
+const PLAIN_VERSION: u32 = 1;
 
 /// What is kept of an execution between two of its steps.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
@@ -25,10 +31,26 @@ pub struct Checkpoint {
     pub(super) seq: i32,
     /// The next token's id.
     pub(super) next: u32,
-    /// Retries used.
+    /// Retries scheduled.
     #[serde(default)]
     pub(super) retries: u32,
+    /// Those of them that do not count against the execution's budget.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) free_retries: u32,
     pub(super) tokens: Vec<SavedToken>,
+    /// Open nodes.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) open: Vec<SavedContainer>,
+    /// What runs inside them.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub(super) frames: Vec<SavedFrame>,
+    /// The next frame's id.
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) next_frame: u32,
+}
+
+fn is_default<T: Default + PartialEq>(value: &T) -> bool {
+    *value == T::default()
 }
 
 /// A token, as saved.
@@ -43,6 +65,12 @@ pub(super) struct SavedToken {
     pub(super) waiting_since: Option<Timestamp>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub(super) failure: Option<FailureNote>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) frame: Option<FrameId>,
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) error: Option<Arc<Caught>>,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) used: u32,
 }
 
 impl Checkpoint {
@@ -105,6 +133,12 @@ pub enum BadCheckpoint {
         /// The missing node.
         node: NodeId,
     },
+    /// The steps do not have what it refers to.
+    #[error("the items of a loop, recorded as step {seq}, are missing")]
+    LostItems {
+        /// The step.
+        seq: i32,
+    },
     /// An adopted or replayed execution that goes on nowhere.
     #[error("the execution is to start at node \"{node}\", which is not in the graph")]
     UnknownStart {
@@ -129,14 +163,25 @@ pub struct History {
     pub visits: HashMap<NodeId, Visit>,
     /// The last step's number, 0 if there is none.
     pub last_seq: i32,
+    /// By scope: the outputs at which its paths ended.
+    pub(super) ends: HashMap<Arc<str>, Ends>,
+    /// By number: the steps that recorded a loop's items.
+    pub(super) opened: HashMap<i32, Arc<Map<String, Value>>>,
 }
 
 impl History {
-    /// Counts the visits in recorded steps, in any order.
+    /// Takes in what was recorded, in the order of the steps.
     pub fn from_steps<'a>(steps: impl IntoIterator<Item = &'a Step>) -> Self {
         let mut history = Self::default();
         for step in steps {
             history.note(&step.node, step.visit, step.seq);
+            if step.is_end {
+                let ends = history.ends.entry(Arc::clone(&step.scope)).or_default();
+                ends.push((step.node.clone(), Arc::clone(&step.output)));
+            }
+            if step.status == StepStatus::Opened {
+                history.opened.insert(step.seq, Arc::clone(&step.output));
+            }
         }
         history
     }
@@ -168,25 +213,45 @@ impl Machine {
                 | TokenState::Sleeping { .. }
                 | TokenState::Retrying { .. }
                 | TokenState::Rechecking { .. }
-                | TokenState::Failed) => state.clone(),
+                | TokenState::Failed
+                | TokenState::Open
+                | TokenState::Awaiting { .. }) => state.clone(),
             },
             waiting_since: token.waiting_since,
             failure: token.failure.clone(),
+            frame: token.frame,
+            error: token.error.clone(),
+            used: token.used,
         });
+        let tokens: Vec<SavedToken> = tokens.collect();
+        let (open, frames) = self.saved_frames();
+        let is_plain = open.is_empty()
+            && !tokens
+                .iter()
+                .any(|token| matches!(token.state, TokenState::Awaiting { .. }));
         Checkpoint {
-            v: VERSION,
+            v: if is_plain { PLAIN_VERSION } else { VERSION },
             seq: self.seq,
             next: self.tokens.next_id(),
             retries: self.retry_count,
-            tokens: tokens.collect(),
+            free_retries: self.retry_count.saturating_sub(self.budget_used),
+            tokens,
+            open,
+            frames,
+            next_frame: self.frames.next,
         }
     }
 
     /// Puts the tokens of a checkpoint into a machine that has none.
-    pub(super) fn put_back(&mut self, checkpoint: Checkpoint) -> Result<(), BadCheckpoint> {
+    pub(super) fn put_back(
+        &mut self,
+        checkpoint: Checkpoint,
+        history: &History,
+    ) -> Result<(), BadCheckpoint> {
         check_version(checkpoint.v)?;
         self.seq = self.seq.max(checkpoint.seq);
         self.retry_count = checkpoint.retries;
+        self.budget_used = checkpoint.retries.saturating_sub(checkpoint.free_retries);
         self.tokens = Tokens::starting_at(checkpoint.next);
         for SavedToken {
             id,
@@ -196,19 +261,24 @@ impl Machine {
             state,
             waiting_since,
             failure,
+            frame,
+            error,
+            used,
         } in checkpoint.tokens
         {
             let Some(place) = self.graph.place(&node) else {
                 return Err(BadCheckpoint::UnknownNode { node });
             };
             match state {
-                TokenState::Joining => self.joins.restore(place, id),
+                TokenState::Joining => self.joins.restore((frame, place), id),
                 TokenState::Failed => self.failed = self.failed.or(Some(id)),
                 TokenState::Ready
                 | TokenState::Running
                 | TokenState::Sleeping { .. }
                 | TokenState::Retrying { .. }
-                | TokenState::Rechecking { .. } => {}
+                | TokenState::Rechecking { .. }
+                | TokenState::Open
+                | TokenState::Awaiting { .. } => {}
             }
             let visits = self.visits.entry(place).or_default();
             *visits = visit.max(*visits);
@@ -221,10 +291,14 @@ impl Machine {
                     attempt,
                     waiting_since,
                     failure,
+                    frame,
+                    error,
+                    used,
                     state,
                 },
             );
         }
-        Ok(())
+        self.frames.next = checkpoint.next_frame;
+        self.put_frames_back(checkpoint.open, checkpoint.frames, history)
     }
 }

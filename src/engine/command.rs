@@ -1,5 +1,9 @@
 //! What the engine asks of the shell.
 
+use std::sync::Arc;
+
+use serde_json::Value;
+
 use crate::engine::TokenId;
 use crate::ids::{Attempt, NodeId, Timestamp, Visit};
 
@@ -18,6 +22,12 @@ pub enum Command {
         attempt: Attempt,
         /// When a node that asked for a re-check first ran; `None` on its first run.
         waiting_since: Option<Timestamp>,
+        /// For a loop node: the round that it is asked about, from 0.
+        round: u32,
+        /// The names that its place adds: a loop's item and index, a caught error. The last of two equal names wins.
+        locals: Vec<(String, Value)>,
+        /// Where its step will belong; see [`Step::scope`](crate::engine::Step::scope).
+        scope: Arc<str>,
     },
     /// The execution has come to its end. Nothing is in flight.
     Complete,

@@ -1,5 +1,7 @@
 //! What the shell tells the engine.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use crate::engine::TokenId;
@@ -25,6 +27,13 @@ pub enum Event {
     DeadlinePassed,
     /// Somebody has written new data: nodes that wait for a condition are looked at again at once.
     DataChanged,
+    /// What a node awaits has come (or never will): it ends with this result, a success or a failure.
+    Answered {
+        /// The token that awaits it.
+        token: TokenId,
+        /// How it ended.
+        result: NodeResult,
+    },
 }
 
 /// How one attempt of a node ended.
@@ -45,6 +54,10 @@ pub enum NodeResult {
         message: String,
         /// What there is to show all the same, such as the answer to an HTTP request.
         output: Map<String, Value>,
+        /// What a `catch` node's `error_type` names.
+        error_type: Arc<str>,
+        /// The least wait before another attempt, if the other side has named one.
+        retry_after: Option<std::time::Duration>,
     },
     /// It holds nothing until `at`, and then is finished with this output.
     SleepUntil {
@@ -57,6 +70,51 @@ pub enum NodeResult {
     RecheckAt {
         /// When it is looked at again.
         at: Timestamp,
+    },
+    /// A loop node: what its body runs for.
+    Iterate(Rounds),
+    /// It holds nothing until [`Event::Answered`] comes. At `until` the branch `timeout` is taken if an edge has it;
+    /// else it fails.
+    Await {
+        /// For what.
+        wait: Awaited,
+        /// When it gives up.
+        until: Option<Timestamp>,
+    },
+}
+
+impl NodeResult {
+    /// A failure with nothing to show.
+    pub fn failure(kind: FailureKind, error_type: &str, message: impl Into<String>) -> Self {
+        Self::Failure {
+            kind,
+            message: message.into(),
+            output: Map::new(),
+            error_type: error_type.into(),
+            retry_after: None,
+        }
+    }
+}
+
+/// What a node waits for, until somebody outside has done it.
+#[derive(Clone, Debug, PartialEq, serde::Serialize, serde::Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Awaited {
+    /// A signal.
+    Signal {
+        /// Which.
+        wait: SignalWait,
+        /// Names the request, and this wait among others.
+        request_id: uuid::Uuid,
+    },
+    /// The end of a child execution.
+    Child {
+        /// `workflowexecution.id`.
+        id: uuid::Uuid,
+        /// `workflowexecution.execution_id`, `exec-…`.
+        name: String,
+        /// What its output begins with.
+        output: Map<String, Value>,
     },
 }
 
@@ -111,4 +169,6 @@ pub enum FailureKind {
     TimedOut,
     /// The node itself is wrong (no URL, a bad expression): another attempt would end the same way.
     Permanent,
+    /// Nobody answered in time. Worded as a time-out, and not tried again.
+    Expired,
 }

@@ -1,17 +1,25 @@
 //! What a failed attempt leads to.
 //!
 //! Each attempt is recorded. A failure that another attempt may help waits as the retry policy says, as long as the
-//! execution has retries left: **one budget for the whole execution**, which is what the row's `retry_count` means.
-//! Other branches go on meanwhile. Any other failure ends the execution: its token stays where it failed, so that a
-//! later restart goes on there.
+//! execution has retries left: **one budget for the whole execution**, which is what the row's `retry_count` means; or,
+//! if the node says `retries`, as often as that, whatever the budget. Other branches go on meanwhile.
+//!
+//! When no attempt is left: a node that says `continue_on_error` goes on with the error in its output; else the error
+//! goes outwards to the `try` that catches it (`attempted`), and what the visit has used of the budget is given back;
+//! else it ends the execution: its token stays where it failed, so that a later restart goes on there.
+
+use std::sync::Arc;
 
 use chrono::TimeDelta;
+use serde_json::Value;
 
+use crate::engine::frame::{Caught, Raised};
 use crate::engine::token::{FailureNote, TokenState};
 use crate::engine::{
-    Command, Ended, FailureKind, IllegalEvent, Machine, Step, StepStatus, Times, TokenId,
+    Command, Ended, FailureKind, Faulty, IllegalEvent, Machine, StepStatus, Times, TokenId,
 };
 use crate::ids::{NodeId, Timestamp};
+use crate::retry::RetryPolicy;
 
 /// The last failure of a node that has not succeeded since: for the log and for the row's `error_message`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -22,16 +30,26 @@ pub struct LastFailure<'a> {
     pub message: &'a str,
     /// When the node is tried again; `None` if the failure was final. It stays when that time has come.
     pub retry_at: Option<Timestamp>,
-    /// The how manieth retry of the execution that is, from 1; with `retry_at: None`, how many there were.
+    /// The how manieth retry that is, of the execution or of the node if it has its own number of retries; from 1. With
+    /// `retry_at: None`, how many there were.
     pub retry: u32,
     /// How many retries there may be.
     pub max_retries: u32,
 }
 
+/// When a failed node is tried again.
+struct Retry {
+    at: Timestamp,
+    nth: u32,
+    max: u32,
+    /// Whether it is taken from the execution's budget.
+    is_shared: bool,
+}
+
 /// The words of `error_message`.
 fn error_message(node: &NodeId, kind: FailureKind, message: &str) -> String {
     match kind {
-        FailureKind::TimedOut => format!("Node {node} {message}"),
+        FailureKind::TimedOut | FailureKind::Expired => format!("Node {node} {message}"),
         FailureKind::Retryable | FailureKind::Permanent => format!("Node {node} failed: {message}"),
     }
 }
@@ -49,7 +67,11 @@ impl Machine {
             message: &note.message,
             retry_at: note.retry.map(|(at, _)| at),
             retry: note.retry.map_or(self.retry_count, |(_, retry)| retry),
-            max_retries: self.policy.max_retries,
+            max_retries: if note.max == 0 {
+                self.policy.max_retries
+            } else {
+                note.max
+            },
         })
     }
 
@@ -57,49 +79,141 @@ impl Machine {
     pub(super) fn fail(
         &mut self,
         id: TokenId,
-        kind: FailureKind,
-        ended: Ended,
+        faulty: Faulty,
         times: Times,
-    ) -> Result<Step, IllegalEvent> {
-        let error = ended.error.clone().unwrap_or_default();
-        let step = self.record(id, StepStatus::Failed, ended, times)?;
-        let message = error_message(&step.node, kind, &error);
-        let retry = match kind {
-            FailureKind::Retryable | FailureKind::TimedOut if self.failed.is_none() => {
-                self.next_retry(times.now)
-            }
-            FailureKind::Retryable | FailureKind::TimedOut | FailureKind::Permanent => None,
+    ) -> Result<(), IllegalEvent> {
+        let Some(token) = self.tokens.get(id) else {
+            return Err(IllegalEvent::NotInFlight { token: id });
         };
-        if retry.is_none() && self.failed.is_none() {
+        let (node, place, frame) = (token.node.clone(), token.place, token.frame);
+        let retry = match faulty.kind {
+            FailureKind::Retryable | FailureKind::TimedOut if self.failed.is_none() => {
+                self.next_retry(id, &faulty, times.now)
+            }
+            FailureKind::Retryable
+            | FailureKind::TimedOut
+            | FailureKind::Permanent
+            | FailureKind::Expired => None,
+        };
+        let error = Arc::new(Caught {
+            words: error_message(&node, faulty.kind, &faulty.message),
+            message: faulty.message,
+            error_type: faulty.error_type,
+            node_id: node,
+            node_type: Arc::clone(&self.graph.at(place).node_type),
+            output: faulty.output,
+        });
+        if retry.is_none() && self.failed.is_none() && self.graph.options(place).continue_on_error {
+            return self.continue_after(id, &error, times);
+        }
+        let ended = Ended {
+            output: error.output.clone(),
+            error: Some(error.message.clone()),
+        };
+        let seq = self.record(id, StepStatus::Failed, ended, times)?;
+        if let Some(retry) = retry {
+            self.schedule(id, &error, seq, &retry);
+            return Ok(());
+        }
+        if self.failed.is_none() && self.is_handled(frame, &error) {
+            self.give_back_retries(id);
+            return self.raise(frame, Raised::Error(error), times);
+        }
+        if self.failed.is_none() {
             self.failed = Some(id);
             self.ending = Some(Command::Fail {
-                node: Some(step.node.clone()),
-                message: message.clone(),
+                node: Some(error.node_id.clone()),
+                message: error.words.clone(),
             });
         }
-        let seq = step.seq;
         self.tokens.set(id, |token| {
+            token.state = TokenState::Failed;
             token.failure = Some(FailureNote {
                 seq,
-                message,
-                retry,
+                message: error.words.clone(),
+                retry: None,
+                max: 0,
             });
-            token.state = match retry {
-                Some((at, _)) => TokenState::Retrying { at },
-                None => TokenState::Failed,
-            };
         });
-        Ok(step)
+        Ok(())
     }
 
-    /// When the next retry is, and the how manieth it is; counts it.
-    fn next_retry(&mut self, now: Timestamp) -> Option<(Timestamp, u32)> {
-        let delay = self.policy.next_delay(self.retry_count)?;
+    /// The execution goes on as if the node had succeeded.
+    fn continue_after(
+        &mut self,
+        id: TokenId,
+        error: &Caught,
+        times: Times,
+    ) -> Result<(), IllegalEvent> {
+        self.give_back_retries(id);
+        let mut output = error.output.clone();
+        output.insert("error".to_owned(), error.to_value());
+        output.insert("continued_on_error".to_owned(), Value::Bool(true));
+        let exits = self.ways_on(id, None);
+        let ended = Ended {
+            output,
+            error: Some(error.message.clone()),
+        };
+        self.record_end(id, StepStatus::Continued, ended, &exits, times)?;
+        self.pass(id, exits);
+        Ok(())
+    }
+
+    fn schedule(&mut self, id: TokenId, error: &Caught, seq: i32, retry: &Retry) {
+        self.retry_count = self.retry_count.saturating_add(1);
+        if retry.is_shared {
+            self.budget_used = self.budget_used.saturating_add(1);
+        }
+        self.tokens.set(id, |token| {
+            token.used += u32::from(retry.is_shared);
+            token.failure = Some(FailureNote {
+                seq,
+                message: error.words.clone(),
+                retry: Some((retry.at, retry.nth)),
+                max: retry.max,
+            });
+            token.state = TokenState::Retrying { at: retry.at };
+        });
+    }
+
+    fn give_back_retries(&mut self, id: TokenId) {
+        if let Some(token) = self.tokens.get(id) {
+            self.budget_used = self.budget_used.saturating_sub(token.used);
+        }
+    }
+
+    fn next_retry(&self, id: TokenId, faulty: &Faulty, now: Timestamp) -> Option<Retry> {
+        let token = self.tokens.get(id)?;
+        let options = self.graph.options(token.place);
+        let policy = RetryPolicy {
+            max_retries: options.retries.unwrap_or(self.policy.max_retries),
+            base: options.retry_delay.unwrap_or(self.policy.base),
+            ..self.policy
+        };
+        let is_shared = options.retries.is_none();
+        let so_far = if is_shared {
+            self.budget_used
+        } else {
+            token.attempt.saturating_sub(1)
+        };
+        let delay = policy.next_delay(so_far)?;
+        let delay = faulty
+            .retry_after
+            .map_or(delay, |least| delay.max(least.min(policy.cap)));
         let at = TimeDelta::from_std(delay)
             .ok()
             .and_then(|delay| now.checked_add_signed(delay))
             .unwrap_or(Timestamp::MAX_UTC);
-        self.retry_count = self.retry_count.saturating_add(1);
-        Some((at, self.retry_count))
+        let nth = if is_shared {
+            self.retry_count.saturating_add(1)
+        } else {
+            so_far.saturating_add(1)
+        };
+        Some(Retry {
+            at,
+            nth,
+            max: if is_shared { 0 } else { policy.max_retries },
+            is_shared,
+        })
     }
 }

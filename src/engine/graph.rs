@@ -2,8 +2,8 @@
 //!
 //! What a [`Graph`] promises to the rest of the engine:
 //! - each edge joins two nodes that exist, and no edge is there twice;
-//! - without the edges that close a loop (they lead back to where a path through a loop node came from) it has no
-//!   cycle, so that a token that follows the others comes to an end;
+//! - each loop node has a body (`region`), which is walked in rounds; with its loops passed as a whole it has no cycle,
+//!   so that a token that follows the others comes to an end;
 //! - reachability is computed per join node when it is first asked for, and then kept: one bit per node.
 //!
 //! Nothing here recurses: a chain of 10,000 nodes is as safe as one of ten.
@@ -14,7 +14,10 @@ use std::sync::{Arc, OnceLock};
 use serde_json::{Map, Value};
 use thiserror::Error;
 
+use crate::engine::bits::Bits;
 use crate::engine::cycles::{for_each_back_edge, shown};
+use crate::engine::options::{self, NodeOptions};
+use crate::engine::region::{self, Region};
 use crate::ids::NodeId;
 
 /// A node, as its author wrote it.
@@ -91,15 +94,18 @@ pub enum BadGraph {
 
 /// A node's place in its graph; made by the graph alone.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
-pub(super) struct Place(usize);
+pub(super) struct Place(pub(super) usize);
 
 /// An edge, seen from the node it starts at.
 #[derive(Clone, Debug)]
 pub(super) struct Outgoing {
     pub(super) to: Place,
     pub(super) branch: Option<Arc<str>>,
-    /// It leads back into a loop; a token ends here.
+    /// It leads from the body of a loop back to its loop node: the round ends here.
     pub(super) closes_loop: bool,
+    /// It closes a loop whose loop node stands on each way to where it starts: nothing comes along it but the end of a
+    /// round.
+    pub(super) is_back: bool,
 }
 
 /// A checked graph. Shared by all executions of one content; `Arc` it.
@@ -108,11 +114,17 @@ pub struct Graph {
     nodes: Vec<GraphNode>,
     places: HashMap<NodeId, Place>,
     outgoing: Vec<Vec<Outgoing>>,
-    /// Where the edges that close no loop come from, by node.
+    /// By node: the nodes from which a token can come next, loops being passed as a whole.
     incoming: Vec<Vec<Place>>,
+    /// By node: how many edges lead to it, without those that only end a round.
+    ways_in: Vec<u32>,
     entry: Option<Place>,
     /// By node: the nodes from which it can be reached. Filled on demand.
     ancestors: Vec<OnceLock<Bits>>,
+    /// What stands inside each loop and each `try`.
+    regions: HashMap<Place, Region>,
+    /// What each node says of its retries and of how its branches run.
+    options: Vec<NodeOptions>,
 }
 
 impl Graph {
@@ -130,14 +142,21 @@ impl Graph {
             places: places_of(&nodes)?,
             outgoing: vec![Vec::new(); nodes.len()],
             incoming: vec![Vec::new(); nodes.len()],
+            ways_in: vec![0; nodes.len()],
             ancestors: nodes.iter().map(|_| OnceLock::new()).collect(),
+            regions: HashMap::new(),
+            options: nodes
+                .iter()
+                .map(|node| NodeOptions::read(&node.config).unwrap_or_default())
+                .collect(),
             nodes,
             entry: None,
         };
         graph.connect(edges)?;
         graph.entry = graph.choose_entry(entry_hint);
+        graph.find_loops();
         graph.refuse_endless_cycles()?;
-        graph.mark_loops();
+        graph.find_tries();
         graph.fill_incoming();
         Ok(graph)
     }
@@ -185,11 +204,55 @@ impl Graph {
         self.outgoing.get(place.0).map_or(&[], Vec::as_slice)
     }
 
+    /// What stands inside a loop or a `try`.
+    pub(super) fn region(&self, place: Place) -> Option<&Region> {
+        self.regions.get(&place)
+    }
+
+    /// What a node says of its retries and of how its branches run.
+    #[expect(
+        clippy::indexing_slicing,
+        reason = "a Place is made by the graph that it belongs to"
+    )]
+    pub(super) fn options(&self, place: Place) -> &NodeOptions {
+        &self.options[place.0]
+    }
+
+    /// Whether a loop is to keep the results of its rounds (`collect_results`, default true).
+    pub(super) fn collects_results(&self, place: Place) -> bool {
+        let config = &self.at(place).config;
+        options::flag(config, "collect_results").ok().flatten() != Some(false)
+    }
+
+    /// Whether an edge of the node has this branch.
+    pub(super) fn has_branch(&self, place: Place, branch: &str) -> bool {
+        self.outgoing(place)
+            .iter()
+            .any(|edge| edge.branch.as_deref() == Some(branch))
+    }
+
+    /// For each of these starts: the nodes that it leads to and the others do not. They begin the branches of a
+    /// fan-out, which end where they meet.
+    pub(super) fn branches(&self, starts: &[Place]) -> Vec<Arc<Bits>> {
+        let nothing = Bits::for_len(self.nodes.len());
+        let reach: Vec<Bits> = starts
+            .iter()
+            .map(|start| region::reachable(&self.outgoing, &[*start], &nothing))
+            .collect();
+        (0..starts.len())
+            .map(|own| {
+                let mut branch = reach.get(own).cloned().unwrap_or_default();
+                for (_, other) in reach.iter().enumerate().filter(|(other, _)| *other != own) {
+                    branch.remove_all(other);
+                }
+                Arc::new(branch)
+            })
+            .collect()
+    }
+
     /// Whether tokens may have to be waited for at this node.
     pub(super) fn is_join(&self, place: Place) -> bool {
-        self.incoming
-            .get(place.0)
-            .is_some_and(|from| from.len() > 1)
+        self.ways_in.get(place.0).is_some_and(|ways| *ways > 1)
     }
 
     /// Whether a token at `from` can still come to `to` along one edge or more.
@@ -239,6 +302,7 @@ impl Graph {
                     to: target,
                     branch,
                     closes_loop: false,
+                    is_back: false,
                 });
             }
         }
@@ -269,19 +333,47 @@ impl Graph {
         })
     }
 
-    fn refuse_endless_cycles(&self) -> Result<(), BadGraph> {
-        let is_loop: Vec<bool> = self.nodes.iter().map(GraphNode::is_loop).collect();
-        let passes = |place: usize| is_loop.get(place) == Some(&false);
-        let mut adjacency = self.adjacency();
-        for (place, targets) in adjacency.iter_mut().enumerate() {
-            if passes(place) {
-                targets.retain(|&target| passes(target));
-            } else {
-                targets.clear();
+    /// Finds the body of each loop, and marks the edges that end a round.
+    fn find_loops(&mut self) {
+        let loops = region::loops(&self.outgoing, &self.nodes, self.entry);
+        for found in &loops {
+            let region = region::of_loop(&self.outgoing, found.place, &found.around);
+            self.regions.insert(Place(found.place), region);
+        }
+        let only_through: HashMap<usize, &Bits> = loops
+            .iter()
+            .map(|found| (found.place, &found.avoidable))
+            .collect();
+        for (from, edges) in self.outgoing.iter_mut().enumerate() {
+            for edge in edges {
+                let region = self.regions.get(&edge.to);
+                edge.closes_loop =
+                    region.is_some_and(|region| edge.to.0 == from || region.body.contains(from));
+                edge.is_back = edge.closes_loop
+                    && only_through
+                        .get(&edge.to.0)
+                        .is_some_and(|avoidable| !avoidable.contains(from));
             }
         }
+    }
+
+    fn find_tries(&mut self) {
+        for (place, node) in self.nodes.iter().enumerate() {
+            if &*node.node_type == "try" {
+                let region = region::of_try(&self.outgoing, &self.nodes, place);
+                self.regions.insert(Place(place), region);
+            }
+        }
+    }
+
+    /// A loop node leads to where its loop goes on; its body is walked in rounds of their own. On such a graph there
+    /// must be no cycle.
+    fn refuse_endless_cycles(&self) -> Result<(), BadGraph> {
+        let onward: Vec<Vec<usize>> = (0..self.nodes.len())
+            .map(|place| self.onward(place).iter().map(|to| to.0).collect())
+            .collect();
         let mut cycle = None;
-        for_each_back_edge(&adjacency, None, |path, _| {
+        for_each_back_edge(&onward, self.entry.map(|place| place.0), |path, _| {
             cycle.get_or_insert_with(|| {
                 path.iter()
                     .map(|&place| self.at(Place(place)).id.as_str())
@@ -291,41 +383,42 @@ impl Graph {
         cycle.map_or(Ok(()), |ids| Err(BadGraph::Cycle { path: shown(&ids) }))
     }
 
-    fn mark_loops(&mut self) {
-        let mut closing = Vec::new();
-        for_each_back_edge(
-            &self.adjacency(),
-            self.entry.map(|place| place.0),
-            |path, nth| {
-                closing.extend(path.last().map(|&from| (from, nth)));
-            },
-        );
-        for (from, nth) in closing {
-            if let Some(edge) = self
-                .outgoing
-                .get_mut(from)
-                .and_then(|edges| edges.get_mut(nth))
-            {
-                edge.closes_loop = true;
-            }
-        }
-    }
-
-    fn fill_incoming(&mut self) {
-        for (from, edges) in self.outgoing.iter().enumerate() {
-            for edge in edges.iter().filter(|edge| !edge.closes_loop) {
-                if let Some(incoming) = self.incoming.get_mut(edge.to.0) {
-                    incoming.push(Place(from));
+    /// Where a token at this node, or what follows from it, can come next.
+    fn onward(&self, place: usize) -> Vec<Place> {
+        let edges = self.outgoing(Place(place));
+        let Some(region) = self
+            .regions
+            .get(&Place(place))
+            .filter(|_| self.nodes.get(place).is_some_and(GraphNode::is_loop))
+        else {
+            return edges.iter().map(|edge| edge.to).collect();
+        };
+        let mut onward = region.after.clone();
+        for from in (0..self.nodes.len()).filter(|&from| region.body.contains(from)) {
+            for edge in self.outgoing(Place(from)) {
+                let leaves = edge.to.0 != place && !region.body.contains(edge.to.0);
+                if leaves && !onward.contains(&edge.to) {
+                    onward.push(edge.to);
                 }
             }
         }
+        onward
     }
 
-    fn adjacency(&self) -> Vec<Vec<usize>> {
-        self.outgoing
-            .iter()
-            .map(|edges| edges.iter().map(|edge| edge.to.0).collect())
-            .collect()
+    fn fill_incoming(&mut self) {
+        for from in 0..self.nodes.len() {
+            for to in self.onward(from) {
+                if let Some(incoming) = self.incoming.get_mut(to.0) {
+                    incoming.push(Place(from));
+                }
+            }
+            let edges = self.outgoing.get(from).map_or(&[][..], Vec::as_slice);
+            for edge in edges.iter().filter(|edge| !edge.is_back) {
+                if let Some(ways) = self.ways_in.get_mut(edge.to.0) {
+                    *ways += 1;
+                }
+            }
+        }
     }
 }
 
@@ -341,30 +434,4 @@ fn places_of(nodes: &[GraphNode]) -> Result<HashMap<NodeId, Place>, BadGraph> {
         }
     }
     Ok(places)
-}
-
-/// A set of nodes, one bit each.
-#[derive(Debug)]
-struct Bits(Box<[u64]>);
-
-impl Bits {
-    fn for_len(len: usize) -> Self {
-        Self(vec![0; len.div_ceil(64)].into_boxed_slice())
-    }
-
-    /// Whether it was new.
-    fn insert(&mut self, place: usize) -> bool {
-        let mask = 1 << (place % 64);
-        self.0.get_mut(place / 64).is_some_and(|word| {
-            let is_new = *word & mask == 0;
-            *word |= mask;
-            is_new
-        })
-    }
-
-    fn contains(&self, place: usize) -> bool {
-        self.0
-            .get(place / 64)
-            .is_some_and(|word| word & (1 << (place % 64)) != 0)
-    }
 }

@@ -5,7 +5,10 @@
 //! - An execution is a set of **tokens** on the graph. A node that succeeds gives each edge that its result takes
 //!   (`branch`) a token; a node with several incoming edges fires once when no other token can still reach it
 //!   (`join`). When no token is left, the execution is complete.
-//! - A node whose attempt fails is run again as the retry policy says, or ends the execution (`failure`).
+//! - Rounds of a loop, branches with a rule of their own and the parts of a `try` run in frames inside their node
+//!   (`frame`); which nodes stand inside is a matter of the graph alone (`region`).
+//! - A node whose attempt fails is run again as the retry policy says; then its error is caught (`attempted`), or ends the
+//!   execution (`failure`).
 //! - Each attempt that ends is a [`Step`], numbered 1, 2, 3 …. The shell records it together with the checkpoint;
 //!   what is recorded as a success never runs again, what was in flight runs again after a restart as the same
 //!   attempt of the same visit.
@@ -14,19 +17,27 @@
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
+mod attempted;
+mod bits;
 mod branch;
 mod checkpoint;
 mod command;
+mod container;
 mod cycles;
 mod event;
 mod failure;
+mod frame;
 mod graph;
 mod join;
+mod options;
+mod region;
+mod saved;
 mod state;
 mod step;
 #[cfg(test)]
 mod tests;
 mod token;
+mod unwind;
 
 use std::collections::HashMap;
 use std::mem;
@@ -37,14 +48,18 @@ use thiserror::Error;
 
 pub use checkpoint::{BadCheckpoint, Checkpoint, History, Origin};
 pub use command::Command;
-pub use event::{ChildStart, Event, FailureKind, NodeResult, Rounds, SignalWait};
+pub use event::{Awaited, ChildStart, Event, FailureKind, NodeResult, Rounds, SignalWait};
 pub use failure::LastFailure;
+pub use frame::Caught;
 pub use graph::{BadGraph, Edge, Graph, GraphNode};
-pub use state::{State, WaitReason};
+pub use options::{Aggregation, FanOut, NodeOptions};
+pub use state::{State, WaitReason, Waiting};
 pub use step::{Step, StepStatus};
+pub use unwind::Dropped;
 
 use crate::ids::{NodeId, Timestamp, Visit};
 use crate::retry::RetryPolicy;
+use frame::{Exit, Frames, Raised};
 use graph::Place;
 use join::Joins;
 use token::{Token, TokenState, Tokens};
@@ -56,23 +71,47 @@ use token::{Token, TokenState, Tokens};
 #[serde(transparent)]
 pub struct TokenId(pub u32);
 
+/// Bounds on what a graph may do.
+#[derive(Clone, Copy, PartialEq, Eq, Debug)]
+pub struct Bounds {
+    /// The most rounds of one loop (`WORKFLOW_MAX_LOOP_ITERATIONS`).
+    pub max_iterations: u32,
+}
+
+impl Default for Bounds {
+    fn default() -> Self {
+        Self {
+            max_iterations: 10_000,
+        }
+    }
+}
+
 /// One execution. A value: it holds no resource and may be dropped at any time.
 #[derive(Debug)]
 pub struct Machine {
     graph: Arc<Graph>,
     policy: RetryPolicy,
+    limits: Bounds,
     tokens: Tokens,
     joins: Joins,
+    frames: Frames,
     /// How often each node has been entered.
     visits: HashMap<Place, Visit>,
     /// The last recorded step.
     seq: i32,
+    /// Retries scheduled so far, by all nodes together.
     retry_count: u32,
+    /// Those of them that count against the execution's budget.
+    budget_used: u32,
     is_started: bool,
     /// The token at which the execution failed.
     failed: Option<TokenId>,
     /// The end, not told yet.
     ending: Option<Command>,
+    /// What the event at hand records.
+    steps: Vec<Step>,
+    /// Tokens that were cancelled, not told yet.
+    dropped: Vec<Dropped>,
 }
 
 /// An event that cannot have happened: the shell's mistake.
@@ -101,6 +140,24 @@ struct Ended {
     error: Option<String>,
 }
 
+impl Ended {
+    fn with(output: Map<String, Value>) -> Self {
+        Self {
+            output,
+            error: None,
+        }
+    }
+}
+
+/// A failed attempt.
+struct Faulty {
+    kind: FailureKind,
+    message: String,
+    output: Map<String, Value>,
+    error_type: Arc<str>,
+    retry_after: Option<std::time::Duration>,
+}
+
 /// When an attempt was.
 #[derive(Clone, Copy)]
 struct Times {
@@ -122,7 +179,7 @@ impl Machine {
         checkpoint: Option<Checkpoint>,
         origin: &Origin,
         history: &History,
-        policy: RetryPolicy,
+        (policy, limits): (RetryPolicy, Bounds),
     ) -> Result<Self, BadCheckpoint> {
         let mut machine = Self {
             visits: history
@@ -132,16 +189,21 @@ impl Machine {
                 .collect(),
             graph,
             policy,
+            limits,
             tokens: Tokens::starting_at(1),
             joins: Joins::default(),
+            frames: Frames::default(),
             seq: history.last_seq,
             retry_count: origin.retry_count,
+            budget_used: origin.retry_count,
             is_started: false,
             failed: None,
             ending: None,
+            steps: Vec::new(),
+            dropped: Vec::new(),
         };
         match checkpoint {
-            Some(checkpoint) => machine.put_back(checkpoint)?,
+            Some(checkpoint) => machine.put_back(checkpoint, history)?,
             None => machine.place_first_token(origin.start_at.as_ref())?,
         }
         Ok(machine)
@@ -152,11 +214,20 @@ impl Machine {
     /// # Errors
     /// [`IllegalEvent`] if it cannot have happened. The machine has not changed then, except after `TooManySteps`.
     pub fn apply(&mut self, event: Event, now: Timestamp) -> Result<Vec<Step>, IllegalEvent> {
-        let mut steps = Vec::new();
+        let times = Times {
+            started_at: now,
+            now,
+        };
         match (event, self.is_started) {
             (Event::Start, true) => return Err(IllegalEvent::AlreadyStarted),
             (Event::Start, false) => self.start(),
-            (Event::NodeFinished { .. } | Event::DeadlinePassed | Event::DataChanged, false) => {
+            (
+                Event::NodeFinished { .. }
+                | Event::Answered { .. }
+                | Event::DeadlinePassed
+                | Event::DataChanged,
+                false,
+            ) => {
                 return Err(IllegalEvent::NotStarted);
             }
             (
@@ -166,13 +237,14 @@ impl Machine {
                     started_at,
                 },
                 true,
-            ) => {
-                steps.extend(self.finish(token, result, Times { started_at, now })?);
-            }
+            ) => self.finish(token, result, Times { started_at, now })?,
+            (Event::Answered { token, result }, true) => self.answer(token, result, now)?,
             (Event::DeadlinePassed, true) => {}
             (Event::DataChanged, true) => self.recheck_all(),
         }
-        self.wake_due(now, &mut steps)?;
+        self.settle_frames(times)?;
+        self.wake_due(now)?;
+        let steps = mem::take(&mut self.steps);
         if self.tokens.is_empty() && !steps.is_empty() {
             self.ending = Some(Command::Complete);
         }
@@ -190,12 +262,22 @@ impl Machine {
         let id = *self.tokens.ready().first()?;
         self.tokens
             .set(id, |token| token.state = TokenState::Running);
-        self.tokens.get(id).map(|token| Command::RunNode {
+        let locals = self.locals(id);
+        let token = self.tokens.get(id)?;
+        let scope = token
+            .frame
+            .and_then(|frame| self.frames.get(frame))
+            .map(|frame| Arc::clone(&frame.scope))
+            .unwrap_or_default();
+        Some(Command::RunNode {
             token: id,
             node: token.node.clone(),
             visit: token.visit,
             attempt: token.attempt,
             waiting_since: token.waiting_since,
+            round: self.frames.next_round(id),
+            locals,
+            scope,
         })
     }
 
@@ -208,7 +290,7 @@ impl Machine {
             None => self.graph.entry_place(),
         };
         if let Some(place) = place {
-            self.enter(place, TokenState::Ready);
+            self.enter((None, place), TokenState::Ready, None);
         }
         Ok(())
     }
@@ -236,13 +318,14 @@ impl Machine {
         id: TokenId,
         result: NodeResult,
         times: Times,
-    ) -> Result<Option<Step>, IllegalEvent> {
-        let waiting_since = match self.tokens.get(id) {
+    ) -> Result<(), IllegalEvent> {
+        let (waiting_since, place) = match self.tokens.get(id) {
             Some(Token {
                 state: TokenState::Running,
                 waiting_since,
+                place,
                 ..
-            }) => *waiting_since,
+            }) => (*waiting_since, *place),
             Some(_) | None => return Err(IllegalEvent::NotInFlight { token: id }),
         };
         let times = Times {
@@ -250,39 +333,83 @@ impl Machine {
             ..times
         };
         match result {
-            NodeResult::Success { output, branch } => {
-                self.succeed(id, output, branch.as_deref(), times).map(Some)
-            }
+            NodeResult::Success { output, branch } => match &*self.graph.at(place).node_type {
+                "try" => self.open_try(id, times),
+                "break" | "continue" => self.leave_loop(id, output, times),
+                _ => self.succeed(id, output, branch.as_deref(), times),
+            },
             NodeResult::Failure {
                 kind,
                 message,
                 output,
-            } => self
-                .fail(
-                    id,
+                error_type,
+                retry_after,
+            } => {
+                let faulty = Faulty {
                     kind,
-                    Ended {
-                        output,
-                        error: Some(message),
-                    },
-                    times,
-                )
-                .map(Some),
+                    message,
+                    output,
+                    error_type,
+                    retry_after,
+                };
+                self.fail(id, faulty, times)
+            }
             NodeResult::SleepUntil { at, output } => {
                 let (since, output) = (times.started_at, Arc::new(output));
                 self.tokens.set(id, |token| {
                     token.state = TokenState::Sleeping { at, since, output }
                 });
-                Ok(None)
+                Ok(())
             }
             NodeResult::RecheckAt { at } => {
                 self.tokens.set(id, |token| {
                     token.waiting_since = Some(times.started_at);
                     token.state = TokenState::Rechecking { at };
                 });
-                Ok(None)
+                Ok(())
+            }
+            NodeResult::Iterate(rounds) => self.iterate(id, rounds, times),
+            NodeResult::Await { wait, until } => {
+                let (wait, since) = (Arc::new(wait), times.started_at);
+                self.tokens.set(id, |token| {
+                    token.state = TokenState::Awaiting { wait, since, until }
+                });
+                Ok(())
             }
         }
+    }
+
+    /// What a node awaited has come.
+    fn answer(
+        &mut self,
+        id: TokenId,
+        result: NodeResult,
+        now: Timestamp,
+    ) -> Result<(), IllegalEvent> {
+        let since = match self.tokens.get(id).map(|token| &token.state) {
+            Some(TokenState::Awaiting { since, .. }) => *since,
+            Some(
+                TokenState::Joining
+                | TokenState::Ready
+                | TokenState::Running
+                | TokenState::Sleeping { .. }
+                | TokenState::Retrying { .. }
+                | TokenState::Rechecking { .. }
+                | TokenState::Failed
+                | TokenState::Open,
+            )
+            | None => return Err(IllegalEvent::NotInFlight { token: id }),
+        };
+        self.tokens
+            .set(id, |token| token.state = TokenState::Running);
+        self.finish(
+            id,
+            result,
+            Times {
+                started_at: since,
+                now,
+            },
+        )
     }
 
     fn succeed(
@@ -291,24 +418,83 @@ impl Machine {
         output: Map<String, Value>,
         branch: Option<&str>,
         times: Times,
-    ) -> Result<Step, IllegalEvent> {
-        let step = self.record(
-            id,
-            StepStatus::Success,
-            Ended {
-                output,
-                error: None,
-            },
-            times,
-        )?;
-        if let Some(token) = self.tokens.remove(id) {
-            self.advance(id, branch::taken(&self.graph, token.place, branch));
+    ) -> Result<(), IllegalEvent> {
+        let exits = self.ways_on(id, branch);
+        let runs_branches = exits.len() > 1
+            && self
+                .tokens
+                .get(id)
+                .is_some_and(|token| self.graph.options(token.place).fan_out.is_some());
+        self.tokens.set(id, |token| token.failure = None);
+        if runs_branches {
+            self.record(id, StepStatus::Success, Ended::with(output), times)?;
+            let entries = exits.into_iter().map(|exit| exit.to).collect();
+            return self.open_group(id, entries, times);
         }
-        Ok(step)
+        self.record_end(id, StepStatus::Success, Ended::with(output), &exits, times)?;
+        self.pass(id, exits);
+        Ok(())
+    }
+
+    /// Where a token goes from its node.
+    fn ways_on(&self, id: TokenId, branch: Option<&str>) -> Vec<Exit> {
+        let Some(token) = self.tokens.get(id) else {
+            return Vec::new();
+        };
+        let mut around = Vec::new();
+        let mut at = token.frame;
+        while let Some(frame) = at.and_then(|frame| self.frames.get(frame)) {
+            let Some(owner) = self.tokens.get(frame.owner) else {
+                break;
+            };
+            around.push(owner.place);
+            at = owner.frame;
+        }
+        branch::taken(&self.graph, token.place, branch, |place| {
+            around.contains(&place)
+        })
+        .into_iter()
+        .map(|to| Exit { to, error: None })
+        .collect()
+    }
+
+    /// A `break` or a `continue`.
+    fn leave_loop(
+        &mut self,
+        id: TokenId,
+        output: Map<String, Value>,
+        times: Times,
+    ) -> Result<(), IllegalEvent> {
+        let Some(token) = self.tokens.get(id) else {
+            return Ok(());
+        };
+        let frame = token.frame;
+        let node_type = Arc::clone(&self.graph.at(token.place).node_type);
+        let label = output
+            .get("loop_label")
+            .and_then(Value::as_str)
+            .unwrap_or_default()
+            .trim()
+            .to_owned();
+        let Some(target) = self.loop_named(id, &label) else {
+            let message = if label.is_empty() {
+                format!("{node_type} stands in no loop")
+            } else {
+                format!("{node_type} stands in no loop that is labelled \"{label}\"")
+            };
+            return self.fail(id, Faulty::permanent("LoopError", message), times);
+        };
+        self.record(id, StepStatus::Success, Ended::with(output), times)?;
+        let raised = if &*node_type == "break" {
+            Raised::Break(target)
+        } else {
+            Raised::Continue(target)
+        };
+        self.raise(frame, raised, times)
     }
 
     /// Does what is due. A failed execution does nothing more by itself.
-    fn wake_due(&mut self, now: Timestamp, steps: &mut Vec<Step>) -> Result<(), IllegalEvent> {
+    fn wake_due(&mut self, now: Timestamp) -> Result<(), IllegalEvent> {
         while let Some((_, id)) = self
             .tokens
             .first_deadline()
@@ -321,25 +507,68 @@ impl Machine {
             match was {
                 TokenState::Sleeping { since, output, .. } => {
                     let output = Arc::unwrap_or_clone(output);
-                    steps.push(self.succeed(
-                        id,
-                        output,
-                        None,
-                        Times {
-                            started_at: since,
-                            now,
-                        },
-                    )?);
+                    let times = Times {
+                        started_at: since,
+                        now,
+                    };
+                    self.succeed(id, output, None, times)?;
+                    self.settle_frames(times)?;
                 }
                 TokenState::Retrying { .. } => self.tokens.set(id, run_again),
+                TokenState::Awaiting { wait, since, .. } => {
+                    let times = Times {
+                        started_at: since,
+                        now,
+                    };
+                    self.expire(id, &wait, times)?;
+                    self.settle_frames(times)?;
+                }
                 TokenState::Rechecking { .. }
                 | TokenState::Joining
                 | TokenState::Ready
                 | TokenState::Running
-                | TokenState::Failed => {}
+                | TokenState::Failed
+                | TokenState::Open => {}
             }
         }
         Ok(())
+    }
+
+    /// Nobody answered in time.
+    fn expire(
+        &mut self,
+        id: TokenId,
+        wait: &Arc<Awaited>,
+        times: Times,
+    ) -> Result<(), IllegalEvent> {
+        let Some(token) = self.tokens.get(id) else {
+            return Ok(());
+        };
+        let place = token.place;
+        let mut output = match &**wait {
+            Awaited::Signal { .. } => Map::new(),
+            Awaited::Child { output, .. } => output.clone(),
+        };
+        output.insert("status".to_owned(), "timeout".into());
+        self.dropped.push(Dropped {
+            token: id,
+            node: token.node.clone(),
+            awaited: Some(Arc::clone(wait)),
+        });
+        if self.graph.has_branch(place, "timeout") {
+            return self.succeed(id, output, Some("timeout"), times);
+        }
+        let waited = (times.now - times.started_at).num_milliseconds();
+        #[expect(clippy::cast_precision_loss, reason = "shown to a person")]
+        let seconds = (waited as f64 / 1000.0).round();
+        let faulty = Faulty {
+            kind: FailureKind::Expired,
+            message: format!("timed out after {seconds} seconds"),
+            output,
+            error_type: "TimeoutError".into(),
+            retry_after: None,
+        };
+        self.fail(id, faulty, times)
     }
 
     /// Makes every node that waits for a re-check ready for it.
@@ -361,24 +590,81 @@ impl Machine {
         status: StepStatus,
         ended: Ended,
         times: Times,
-    ) -> Result<Step, IllegalEvent> {
+    ) -> Result<i32, IllegalEvent> {
         let token = self
             .tokens
             .get(id)
             .ok_or(IllegalEvent::NotInFlight { token: id })?;
+        let scope = token
+            .frame
+            .and_then(|frame| self.frames.get(frame))
+            .map(|frame| Arc::clone(&frame.scope))
+            .unwrap_or_default();
         self.seq = self.seq.checked_add(1).ok_or(IllegalEvent::TooManySteps)?;
-        Ok(Step {
+        self.steps.push(Step {
             seq: self.seq,
             node: token.node.clone(),
             node_type: self.graph.at(token.place).node_type.to_string(),
             visit: token.visit,
             attempt: token.attempt,
             status,
-            output: ended.output,
+            output: Arc::new(ended.output),
             error: ended.error,
             started_at: times.started_at,
             finished_at: times.now,
-        })
+            scope,
+            is_end: false,
+        });
+        Ok(self.seq)
+    }
+
+    /// Records what ends a visit. If no edge goes on inside its frame, it is (part of) the result of that.
+    fn record_end(
+        &mut self,
+        id: TokenId,
+        status: StepStatus,
+        ended: Ended,
+        exits: &[Exit],
+        times: Times,
+    ) -> Result<(), IllegalEvent> {
+        self.record(id, status, ended, times)?;
+        let frame = self.tokens.get(id).and_then(|token| token.frame);
+        if let Some(frame) = frame.and_then(|frame| self.frames.live.get_mut(&frame))
+            && let Some(step) = self.steps.last_mut()
+            && !exits.iter().any(|exit| frame.region.contains(exit.to.0))
+        {
+            step.is_end = true;
+            frame
+                .ends
+                .push((step.node.clone(), Arc::clone(&step.output)));
+        }
+        Ok(())
+    }
+
+    /// Records that a `catch` had nothing to catch.
+    fn record_skipped(
+        &mut self,
+        owner: TokenId,
+        place: Place,
+        times: Times,
+    ) -> Result<(), IllegalEvent> {
+        let visit = self.next_visit(place);
+        self.record(owner, StepStatus::Skipped, Ended::with(Map::new()), times)?;
+        let node = self.graph.at(place);
+        if let Some(step) = self.steps.last_mut() {
+            step.node = node.id.clone();
+            step.node_type = node.node_type.to_string();
+            step.visit = visit;
+            step.attempt = 1;
+            step.started_at = times.now;
+        }
+        Ok(())
+    }
+
+    fn next_visit(&mut self, place: Place) -> Visit {
+        let visit = self.visits.entry(place).or_default();
+        *visit = visit.saturating_add(1);
+        *visit
     }
 }
 

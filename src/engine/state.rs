@@ -3,8 +3,8 @@
 use std::sync::Arc;
 
 use crate::engine::token::TokenState;
-use crate::engine::{Graph, Machine, TokenId};
-use crate::ids::{NodeId, Timestamp};
+use crate::engine::{Awaited, Graph, Machine, TokenId};
+use crate::ids::{NodeId, Timestamp, Visit};
 
 /// Where an execution stands.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -16,11 +16,11 @@ pub enum State {
         /// Nodes whose command is still to be taken.
         runnable: usize,
     },
-    /// Nothing can be done before that time: it needs no worker until then.
+    /// Nothing can be done before that time, or before an answer comes: it needs no worker until then.
     Waiting {
-        /// [`Machine::next_deadline`].
-        until: Timestamp,
-        /// What comes then.
+        /// [`Machine::next_deadline`]; `None` if it waits for an answer without end.
+        until: Option<Timestamp>,
+        /// What it waits for.
         reason: WaitReason,
     },
     /// It has come to its end.
@@ -34,7 +34,7 @@ pub enum State {
     },
 }
 
-/// What an execution waits for, if it waits for a time.
+/// What an execution waits for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum WaitReason {
     /// A node sleeps.
@@ -43,6 +43,25 @@ pub enum WaitReason {
     Retry,
     /// A node that is not finished is looked at again.
     Recheck,
+    /// A signal, perhaps beside others of these.
+    Signal,
+    /// The end of a child execution, perhaps beside others of these but a signal.
+    Child,
+}
+
+/// A node that awaits an answer.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Waiting {
+    /// Names the answer.
+    pub token: TokenId,
+    /// The node.
+    pub node: NodeId,
+    /// Its visit.
+    pub visit: Visit,
+    /// For what.
+    pub wait: Arc<Awaited>,
+    /// Since when.
+    pub since: Timestamp,
 }
 
 impl Machine {
@@ -69,7 +88,10 @@ impl Machine {
         }
         let (in_flight, runnable) = (self.tokens.running().len(), self.tokens.ready().len());
         match (in_flight + runnable, self.first_wait()) {
-            (0, Some((until, reason))) => State::Waiting { until, reason },
+            (0, Some(reason)) => State::Waiting {
+                until: self.next_deadline(),
+                reason,
+            },
             _ => State::Running {
                 in_flight,
                 runnable,
@@ -101,7 +123,8 @@ impl Machine {
         let shown = self
             .failed
             .or(busy)
-            .or_else(|| self.tokens.first_deadline().map(|(_, id)| id));
+            .or_else(|| self.tokens.first_deadline().map(|(_, id)| id))
+            .or_else(|| self.awaiting().next().map(|waiting| waiting.token));
         shown
             .and_then(|id| self.tokens.get(id))
             .map(|token| &token.node)
@@ -117,17 +140,59 @@ impl Machine {
         &self.graph
     }
 
-    fn first_wait(&self) -> Option<(Timestamp, WaitReason)> {
-        let (until, id) = self.tokens.first_deadline()?;
-        let reason = match self.tokens.get(id)?.state {
-            TokenState::Retrying { .. } => WaitReason::Retry,
-            TokenState::Rechecking { .. } => WaitReason::Recheck,
-            TokenState::Sleeping { .. }
-            | TokenState::Joining
-            | TokenState::Ready
-            | TokenState::Running
-            | TokenState::Failed => WaitReason::Sleep,
-        };
-        Some((until, reason))
+    /// The nodes that await an answer.
+    pub fn awaiting(&self) -> impl Iterator<Item = Waiting> {
+        self.tokens
+            .iter()
+            .filter_map(|(id, token)| match &token.state {
+                TokenState::Awaiting { wait, since, .. } => Some(Waiting {
+                    token: id,
+                    node: token.node.clone(),
+                    visit: token.visit,
+                    wait: Arc::clone(wait),
+                    since: *since,
+                }),
+                TokenState::Joining
+                | TokenState::Ready
+                | TokenState::Running
+                | TokenState::Sleeping { .. }
+                | TokenState::Retrying { .. }
+                | TokenState::Rechecking { .. }
+                | TokenState::Failed
+                | TokenState::Open => None,
+            })
+    }
+
+    /// The graver reason first: a signal is somebody's to give, a time comes by itself.
+    fn first_wait(&self) -> Option<WaitReason> {
+        let reasons = self.tokens.iter().filter_map(|(id, token)| {
+            let reason = match &token.state {
+                TokenState::Awaiting { wait, .. } => match **wait {
+                    Awaited::Signal { .. } => WaitReason::Signal,
+                    Awaited::Child { .. } => WaitReason::Child,
+                },
+                TokenState::Retrying { .. } => WaitReason::Retry,
+                TokenState::Rechecking { .. } => WaitReason::Recheck,
+                TokenState::Sleeping { .. } => WaitReason::Sleep,
+                TokenState::Joining
+                | TokenState::Ready
+                | TokenState::Running
+                | TokenState::Failed
+                | TokenState::Open => return None,
+            };
+            Some((reason, id, token.state.deadline()))
+        });
+        let reasons: Vec<_> = reasons.collect();
+        let has = |wanted| reasons.iter().any(|(reason, ..)| *reason == wanted);
+        if has(WaitReason::Signal) {
+            return Some(WaitReason::Signal);
+        }
+        if has(WaitReason::Child) {
+            return Some(WaitReason::Child);
+        }
+        reasons
+            .into_iter()
+            .min_by_key(|(_, id, at)| (*at, *id))
+            .map(|(reason, ..)| reason)
     }
 }

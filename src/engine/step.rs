@@ -1,5 +1,7 @@
 //! What is recorded of an attempt of a visit.
 
+use std::sync::Arc;
+
 use serde_json::{Map, Value};
 
 use crate::ids::{Attempt, NodeId, Timestamp, Visit};
@@ -20,13 +22,18 @@ pub struct Step {
     /// How it ended.
     pub status: StepStatus,
     /// Always an object.
-    pub output: Map<String, Value>,
+    pub output: Arc<Map<String, Value>>,
     /// The failure's message, without `Node <id> failed: `.
     pub error: Option<String>,
     /// When the attempt started.
     pub started_at: Timestamp,
     /// When it ended.
     pub finished_at: Timestamp,
+    /// The rounds, branches and parts it belongs to, such as `orders[3]/fan[#0]/try1[catch]`; empty outside of all. A
+    /// round of a loop whose rounds run side by side has a `*` before its number, a branch has a `#`.
+    pub scope: Arc<str>,
+    /// Whether a path of that round, branch or part ended here: its output is (part of) the result.
+    pub is_end: bool,
 }
 
 /// How a step ended.
@@ -36,6 +43,14 @@ pub enum StepStatus {
     Success,
     /// This attempt failed.
     Failed,
+    /// It failed for good, and the execution goes on because the node says `continue_on_error`.
+    Continued,
+    /// A loop has begun; the output holds its `items`.
+    Opened,
+    /// The branches behind the node have ended; the output holds their `result`.
+    Joined,
+    /// A `catch` node that had nothing to catch.
+    Skipped,
 }
 
 impl StepStatus {
@@ -44,6 +59,24 @@ impl StepStatus {
         match self {
             Self::Success => "success",
             Self::Failed => "failed",
+            Self::Continued => "continued",
+            Self::Opened => "opened",
+            Self::Joined => "joined",
+            Self::Skipped => "skipped",
         }
+    }
+
+    /// Reads the column.
+    pub fn parse(text: &str) -> Option<Self> {
+        [
+            Self::Success,
+            Self::Failed,
+            Self::Continued,
+            Self::Opened,
+            Self::Joined,
+            Self::Skipped,
+        ]
+        .into_iter()
+        .find(|status| status.as_str() == text)
     }
 }

@@ -8,6 +8,8 @@
 //! Running ──not finished──► Rechecking ──time──► Ready (same attempt)
 //! Running ──fails for good──► Failed ──restart──► Ready (next attempt)
 //! Running ──restart──► Ready (same attempt)
+//! Running ──opens (loop, try, branches)──► Open ──all inside has ended──► gone, as after a success
+//! Running ──asks──► Awaiting ──answer──► gone, as after a success ─or─ fails; ──time──► fails
 //! ```
 //!
 //! A token's id names one visit: along an edge goes a new token, so that a late answer can never be taken for
@@ -20,6 +22,8 @@ use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
 
 use crate::engine::TokenId;
+use crate::engine::event::Awaited;
+use crate::engine::frame::{Caught, FrameId};
 use crate::engine::graph::Place;
 use crate::ids::{Attempt, NodeId, Timestamp, Visit};
 
@@ -34,6 +38,12 @@ pub(super) struct Token {
     pub(super) waiting_since: Option<Timestamp>,
     /// The last failure of this visit, until the node succeeds.
     pub(super) failure: Option<FailureNote>,
+    /// The round, branch or part that it runs in.
+    pub(super) frame: Option<FrameId>,
+    /// The error that was caught on its way.
+    pub(super) error: Option<Arc<Caught>>,
+    /// Retries of the execution's budget that this visit has used.
+    pub(super) used: u32,
     pub(super) state: TokenState,
 }
 
@@ -61,6 +71,14 @@ pub(super) enum TokenState {
     Rechecking { at: Timestamp },
     /// Failed for good.
     Failed,
+    /// What is inside it runs.
+    Open,
+    /// Waits for an answer from outside.
+    Awaiting {
+        wait: Arc<Awaited>,
+        since: Timestamp,
+        until: Option<Timestamp>,
+    },
 }
 
 impl TokenState {
@@ -70,7 +88,8 @@ impl TokenState {
             Self::Sleeping { at, .. } | Self::Retrying { at } | Self::Rechecking { at } => {
                 Some(*at)
             }
-            Self::Joining | Self::Ready | Self::Running | Self::Failed => None,
+            Self::Awaiting { until, .. } => *until,
+            Self::Joining | Self::Ready | Self::Running | Self::Failed | Self::Open => None,
         }
     }
 }
@@ -82,9 +101,16 @@ pub(super) struct FailureNote {
     pub(super) seq: i32,
     /// In the words of `error_message`.
     pub(super) message: String,
-    /// When the node is tried again, and the how manieth retry of the execution that is; `None`: never.
+    /// When the node is tried again, and the how manieth retry that is; `None`: never.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub(super) retry: Option<(Timestamp, u32)>,
+    /// How many retries the node may have if it says so itself; 0: as many as the execution has left.
+    #[serde(default, skip_serializing_if = "is_zero")]
+    pub(super) max: u32,
+}
+
+fn is_zero(number: &u32) -> bool {
+    *number == 0
 }
 
 /// All live tokens, with the indices that keep a step from looking at each of them.
@@ -181,6 +207,8 @@ impl Tokens {
             }
             TokenState::Joining
             | TokenState::Failed
+            | TokenState::Open
+            | TokenState::Awaiting { .. }
             | TokenState::Sleeping { .. }
             | TokenState::Retrying { .. }
             | TokenState::Rechecking { .. } => {}

@@ -11,7 +11,7 @@
 //! The view is written after each node, so each output is turned into text once, and the text is shared by
 //! `node_results` and `execution_data`.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::sync::Arc;
 
 use serde_json::{Map, Value};
@@ -71,6 +71,8 @@ pub struct View {
     /// The keys of `data` that our own steps wrote.
     own_outputs: HashSet<String>,
     variables: Arc<Object>,
+    /// By scope: what steps of rounds that run side by side have left, which the other rounds must not see.
+    rounds: BTreeMap<Arc<str>, Object>,
     results: Vec<ResultText>,
     places: HashMap<NodeId, usize>,
     completed: Vec<NodeId>,
@@ -111,6 +113,7 @@ impl View {
             data_texts,
             own_outputs: HashSet::new(),
             variables: Arc::default(),
+            rounds: BTreeMap::new(),
             results: Vec::new(),
             places: HashMap::new(),
             completed: Vec::new(),
@@ -144,18 +147,119 @@ impl View {
 
     /// Shows a recorded step.
     pub fn apply(&mut self, step: &Step) {
-        let output = Value::Object(step.output.clone());
-        let text: Arc<str> = output.to_string().into();
-        if step.status == StepStatus::Success {
-            let key = format!("{}_output", step.node);
-            self.own_outputs.insert(key.clone());
-            self.set_data(key, output, Arc::clone(&text));
-            self.complete(&step.node);
-            if step.node_type == "set_variable" {
-                self.set_variable(&step.output);
+        match step.status {
+            // The loop's own step, at its end, is what is shown of it.
+            StepStatus::Opened => {}
+            StepStatus::Joined => {
+                let result = step.output.get("result").cloned().unwrap_or_default();
+                self.set_own(step, "_parallel_result", result);
+            }
+            StepStatus::Skipped | StepStatus::Failed => {
+                let text: Arc<str> = Value::Object((*step.output).clone()).to_string().into();
+                self.put_result(result_text(step, text));
+            }
+            StepStatus::Success | StepStatus::Continued => {
+                let output = Value::Object((*step.output).clone());
+                let text = self.set_own(step, "_output", output);
+                self.complete(&step.node);
+                if step.node_type == "set_variable" {
+                    self.set_variable(step);
+                }
+                if let (Some(signal), Some(data)) = (
+                    step.output.get("signal_type").and_then(Value::as_str),
+                    step.output.get("signal_data"),
+                ) {
+                    self.set_signal(signal, data.clone());
+                }
+                self.leave_rounds(step);
+                self.put_result(result_text(step, text));
             }
         }
-        self.put_result(result_text(step, text));
+    }
+
+    /// Puts what a step has left into the data; its text comes back.
+    fn set_own(&mut self, step: &Step, ending: &str, value: Value) -> Arc<str> {
+        let key = format!("{}{ending}", step.node);
+        let text: Arc<str> = value.to_string().into();
+        if let Some(round) = parallel_round(&step.scope) {
+            let round = self.rounds.entry(round.into()).or_default();
+            round.insert(key.clone(), value.clone());
+        }
+        self.own_outputs.insert(key.clone());
+        self.set_data(key, value, Arc::clone(&text));
+        text
+    }
+
+    /// A signal has ended a wait: its data can be read by its name.
+    fn set_signal(&mut self, signal: &str, data: Value) {
+        let key = format!("signal_{signal}");
+        let text = data.to_string().into();
+        self.own_outputs.insert(key.clone());
+        self.set_data(key, data, text);
+    }
+
+    /// When a loop has ended, what its rounds kept to themselves is gone, and so are its variables.
+    fn leave_rounds(&mut self, step: &Step) {
+        if !matches!(&*step.node_type, "loop" | "for" | "while" | "repeat") {
+            return;
+        }
+        let inside = scope_inside(step);
+        self.rounds
+            .retain(|scope, _| !scope.starts_with(inside.as_str()));
+        if let Some(of_loops) = self
+            .variables
+            .get("loop")
+            .and_then(Value::as_object)
+            .filter(|of_loops| of_loops.contains_key(&inside))
+        {
+            let mut of_loops = of_loops.clone();
+            of_loops.remove(&inside);
+            Arc::make_mut(&mut self.variables).insert("loop".to_owned(), of_loops.into());
+        }
+    }
+
+    /// `execution_data` as a node of that scope sees it: where rounds run side by side, each sees what it has left itself,
+    /// and not the others'.
+    pub fn data_in(&self, scope: &str) -> Arc<Object> {
+        let Some(round) = parallel_round(scope) else {
+            return Arc::clone(&self.data);
+        };
+        let mut data = (*self.data).clone();
+        for (other, left) in &self.rounds {
+            if is_beside(other, round) {
+                for key in left.keys() {
+                    data.shift_remove(key);
+                }
+            }
+        }
+        for (own, left) in &self.rounds {
+            if round.starts_with(&**own) {
+                data.extend(left.iter().map(|(key, value)| (key.clone(), value.clone())));
+            }
+        }
+        Arc::new(data)
+    }
+
+    /// Variables as a node of that scope sees them: by `variable_scope`, then by name. Those of loops are the nearest
+    /// loop's that has them.
+    pub fn variables_in(&self, scope: &str) -> Arc<Object> {
+        let Some(of_loops) = self.variables.get("loop").and_then(Value::as_object) else {
+            return Arc::clone(&self.variables);
+        };
+        let mut seen: Vec<(&String, &Value)> = of_loops
+            .iter()
+            .filter(|(of_loop, _)| scope.starts_with(of_loop.as_str()))
+            .collect();
+        seen.sort_by_key(|(of_loop, _)| of_loop.len());
+        let nearest: Object = seen
+            .into_iter()
+            .filter_map(|(_, variables)| variables.as_object())
+            .flatten()
+            .map(|(name, value)| (name.clone(), value.clone()))
+            .collect();
+        let mut variables = (*self.variables).clone();
+        variables.insert("loop".to_owned(), nearest.into());
+        Arc::new(variables)
     }
 
     /// Takes over what others wrote into `execution_data` on purpose, such as `test_mode` or a signal: keys that are new
@@ -179,11 +283,6 @@ impl View {
     /// What the execution was started with.
     pub fn trigger_data(&self) -> &Arc<Object> {
         &self.trigger_data
-    }
-
-    /// What `set_variable` nodes set: by scope, then by name.
-    pub fn variables(&self) -> &Arc<Object> {
-        &self.variables
     }
 
     /// The column's JSON, with the keys and in the order in which the platform writes them.
@@ -317,7 +416,8 @@ impl View {
         }
     }
 
-    fn set_variable(&mut self, output: &Object) {
+    fn set_variable(&mut self, step: &Step) {
+        let output = &step.output;
         let Some(name) = output.get("variable_name").and_then(Value::as_str) else {
             return;
         };
@@ -326,17 +426,57 @@ impl View {
             .and_then(Value::as_str)
             .unwrap_or("workflow");
         let value = output.get("value").cloned().unwrap_or_default();
-        let variables = Arc::make_mut(&mut self.variables);
-        match variables.get_mut(scope).and_then(Value::as_object_mut) {
-            Some(of_scope) => {
-                of_scope.insert(name.to_owned(), value);
-            }
-            None => {
-                let of_scope = Object::from_iter([(name.to_owned(), value)]);
-                variables.insert(scope.to_owned(), Value::Object(of_scope));
-            }
+        let mut place = Arc::make_mut(&mut self.variables);
+        // One of a loop belongs to the loop whose round set it; outside of loops it is nobody's and stays to the end.
+        let of_loop = (scope == "loop").then(|| loop_of(&step.scope));
+        for level in [Some(scope), of_loop].into_iter().flatten() {
+            let next = place
+                .entry(level)
+                .or_insert_with(|| Value::Object(Object::new()));
+            let Value::Object(next) = next else {
+                return;
+            };
+            place = next;
         }
+        place.insert(name.to_owned(), value);
     }
+}
+
+/// The scope up to the innermost round that runs beside others, or `None` if there is none.
+fn parallel_round(scope: &str) -> Option<&str> {
+    let star = scope.rfind("[*")?;
+    let end = scope.get(star..)?.find(']')?;
+    scope.get(..=star + end)
+}
+
+/// Whether two rounds run side by side: neither is inside of the other.
+fn is_beside(one: &str, other: &str) -> bool {
+    !one.starts_with(other) && !other.starts_with(one)
+}
+
+/// The loop that a scope stands in, without which round; empty outside of loops. Branches and parts of a `try` are no
+/// rounds.
+fn loop_of(scope: &str) -> &str {
+    scope
+        .match_indices('[')
+        .filter(|(at, _)| {
+            let name = scope.get(at + 1..).unwrap_or_default();
+            name.starts_with(|first: char| first == '*' || first.is_ascii_digit())
+        })
+        .last()
+        .and_then(|(at, _)| scope.get(..=at))
+        .unwrap_or_default()
+}
+
+/// What the scopes inside of a step's node begin with.
+fn scope_inside(step: &Step) -> String {
+    let slash = if step.scope.is_empty() { "" } else { "/" };
+    let visit = if step.visit > 1 {
+        format!("@{}", step.visit)
+    } else {
+        String::new()
+    };
+    format!("{}{slash}{}{visit}[", step.scope, step.node)
 }
 
 fn result_text(step: &Step, output: Arc<str>) -> ResultText {
@@ -345,11 +485,11 @@ fn result_text(step: &Step, output: Arc<str>) -> ResultText {
         .max(0);
     ResultText {
         node: step.node.clone(),
-        is_failed: step.status == StepStatus::Failed,
+        is_failed: matches!(step.status, StepStatus::Failed | StepStatus::Continued),
         head: format!(
             r#"{{"node_id":{},"status":"{}","output":"#,
             json_text(step.node.as_str()),
-            step.status.as_str()
+            shown_status(step.status)
         ),
         output,
         node_type: (!step.output.contains_key("node_type")).then(|| json_text(&step.node_type)),
@@ -359,6 +499,15 @@ fn result_text(step: &Step, output: Arc<str>) -> ResultText {
             iso_time(step.started_at),
             iso_time(step.finished_at)
         ),
+    }
+}
+
+/// `node_results[*].status`: the screens know four words.
+fn shown_status(status: StepStatus) -> &'static str {
+    match status {
+        StepStatus::Success | StepStatus::Opened | StepStatus::Joined => "success",
+        StepStatus::Failed | StepStatus::Continued => "failed",
+        StepStatus::Skipped => "skipped",
     }
 }
 

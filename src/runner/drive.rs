@@ -1,19 +1,19 @@
 //! The loop of one execution: commands out, events in, records between.
 
-use std::collections::VecDeque;
+use std::collections::{HashMap, VecDeque};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::task::{JoinError, JoinSet};
+use tokio::task::{AbortHandle, JoinError, JoinSet};
 use tokio_util::sync::CancellationToken;
 
 use super::Ended;
 use super::graphs::StoredGraph;
-use super::perform::{Call, perform};
+use super::perform::{Call, Performed, perform};
 use super::report::Report;
 use super::session::Session;
 use crate::activities::{Context, Node};
-use crate::engine::{Command, Event as EngineEvent, Machine, NodeResult, StepStatus};
+use crate::engine::{Command, Event as EngineEvent, Machine, NodeResult, StepStatus, TokenId};
 use crate::host::log_entry::{Level, LogEntry};
 use crate::host::state_json::View;
 use crate::ids::{self, NodeId, Timestamp};
@@ -51,6 +51,20 @@ pub(super) enum Ending {
     Release,
 }
 
+/// A node in flight.
+struct Task {
+    abort: AbortHandle,
+    /// Tells what the node may have set going.
+    cancel: CancellationToken,
+}
+
+impl Task {
+    fn stop(&self) {
+        self.cancel.cancel();
+        self.abort.abort();
+    }
+}
+
 /// A running execution.
 pub(super) struct Drive {
     pub(super) session: Session,
@@ -58,9 +72,9 @@ pub(super) struct Drive {
     pub(super) view: View,
     pub(super) graph: Arc<StoredGraph>,
     /// Tasks of their own, so that they go on while this one records or looks; aborted when dropped.
-    in_flight: JoinSet<EngineEvent>,
-    /// Cancelled when the nodes in flight are no longer wanted.
-    cancel: CancellationToken,
+    in_flight: JoinSet<Performed>,
+    /// The same by token: how each is stopped alone.
+    tasks: HashMap<TokenId, Task>,
     /// What the engine wants done and is not begun yet.
     queued: VecDeque<Command>,
     pub(super) hold: Hold,
@@ -85,7 +99,7 @@ impl Drive {
             view,
             graph,
             in_flight: JoinSet::new(),
-            cancel: CancellationToken::new(),
+            tasks: HashMap::new(),
             queued: VecDeque::new(),
             hold: Hold::No,
             current_node,
@@ -201,9 +215,18 @@ impl Drive {
         }
     }
 
-    fn take(&mut self, ended: Result<EngineEvent, JoinError>) {
+    fn take(&mut self, ended: Result<Performed, JoinError>) {
         match ended {
-            Ok(event) => self.apply(event),
+            Ok(Performed { event, child }) => {
+                let EngineEvent::NodeFinished { token, .. } = &event else {
+                    return;
+                };
+                // Otherwise it was cancelled when it had just ended.
+                if self.tasks.remove(token).is_some() {
+                    self.apply(event);
+                }
+            }
+            Err(error) if error.is_cancelled() => {}
             // `perform` catches panics, so this is the runtime going down.
             Err(error) => tracing::debug!("a node's task ended without a result: {error}"),
         }
@@ -226,16 +249,18 @@ impl Drive {
                 return;
             }
         };
+        self.stop_dropped();
         for step in steps {
             self.view.apply(&step);
             let node = step.node.clone();
             self.current_node = Some(node.clone());
             match step.status {
+                StepStatus::Opened | StepStatus::Joined | StepStatus::Skipped => {}
                 StepStatus::Success => {
                     let entry = LogEntry::node_completed(&node, step.finished_at);
                     self.report.say(entry, Event::NodeCompleted { id, node });
                 }
-                StepStatus::Failed => {
+                StepStatus::Failed | StepStatus::Continued => {
                     let error = step.error.clone().unwrap_or_default();
                     let entry = LogEntry::node_failed(&node, &error, step.finished_at);
                     self.report
@@ -312,6 +337,9 @@ impl Drive {
                 visit,
                 attempt,
                 waiting_since,
+                round,
+                locals,
+                scope,
             } = command
             else {
                 // `ending` has seen Complete and Fail before this.
@@ -346,28 +374,45 @@ impl Drive {
                     visit,
                     attempt,
                     idempotency_key: ids::idempotency_key(id, &node, visit),
-                    data: Arc::clone(self.view.data()),
+                    data: self.view.data_in(&scope),
                     trigger_data: Arc::clone(self.view.trigger_data()),
-                    variables: Arc::clone(self.view.variables()),
-                    locals: Arc::default(),
-                    round: 0,
+                    variables: self.view.variables_in(&scope),
+                    locals: Arc::new(locals),
+                    round,
                     depth: 0,
                     now,
                     waiting_since,
-                    cancelled: self.cancel.child_token(),
+                    cancelled: CancellationToken::new(),
                 },
                 limit: self.session.tools.node_timeout,
             };
-            self.in_flight
+            let cancel = call.context.cancelled.clone();
+            let abort = self
+                .in_flight
                 .spawn(perform(Arc::clone(&self.session.tools.registry), call));
+            self.tasks.insert(token, Task { abort, cancel });
+        }
+    }
+
+    /// Stops the nodes that the engine has cancelled.
+    fn stop_dropped(&mut self) {
+        for dropped in self.machine.take_dropped() {
+            if let Some(task) = self.tasks.remove(&dropped.token) {
+                task.stop();
+            }
+            self.queued.retain(
+                |command| !matches!(command, Command::RunNode { token, .. } if *token == dropped.token),
+            );
         }
     }
 
     /// Cancels what is in flight. What it would have brought is not recorded; its tokens stay where they are, so that
     /// it runs again if the execution goes on.
     pub(super) fn abandon(&mut self) {
-        self.cancel.cancel();
-        self.cancel = CancellationToken::new();
+        for task in self.tasks.values() {
+            task.stop();
+        }
+        self.tasks.clear();
         self.in_flight = JoinSet::new();
     }
 

@@ -26,6 +26,7 @@ use std::time::Duration;
 
 use crate::activities::registry::Registry;
 use crate::clock::DatabaseClock;
+use crate::engine::Bounds;
 use crate::ids::{ExecutionId, Fence, Timestamp, WorkerId};
 use crate::retry::RetryPolicy;
 use crate::store::Store;
@@ -50,6 +51,8 @@ pub struct Tools {
     pub clock: Arc<DatabaseClock>,
     /// When a failed execution is tried again.
     pub retry: RetryPolicy,
+    /// Bounds on what a graph may do.
+    pub bounds: Bounds,
     /// How long one attempt of a node may take.
     pub node_timeout: Duration,
     /// Whether `workflowexecution.execution_state` is `jsonb`, which refuses the character NUL.

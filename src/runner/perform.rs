@@ -8,12 +8,12 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use futures_util::FutureExt;
-use tokio_util::sync::CancellationToken;
 
 use crate::activities::registry::Registry;
+use crate::activities::spec::Timeout;
 use crate::activities::{Context, Failure, Node, Outcome};
-use crate::engine::{Event, FailureKind, NodeResult, TokenId};
-use crate::ids::Timestamp;
+use crate::engine::{Awaited, ChildStart, Event, FailureKind, NodeOptions, NodeResult, TokenId};
+use crate::ids;
 
 /// One node to be run.
 #[derive(Debug)]
@@ -25,78 +25,107 @@ pub(super) struct Call {
     pub(super) limit: Duration,
 }
 
+/// How a node ended.
+#[derive(Debug)]
+pub(super) struct Performed {
+    /// For the engine.
+    pub(super) event: Event,
+    /// An execution to start in the commit that records this, and whether the node waits for it.
+    pub(super) child: Option<(ChildStart, bool)>,
+}
+
 /// Runs a node to its end, and says how it ended.
-pub(super) async fn perform(registry: Arc<Registry>, call: Call) -> Event {
-    let Call {
+pub(super) async fn perform(registry: Arc<Registry>, call: Call) -> Performed {
+    let (token, started_at) = (call.token, call.context.now);
+    let (result, child) = match attempt(&registry, &call).await {
+        Ok(outcome) => into_result(outcome, &call),
+        Err(failure) => (failed(failure), None),
+    };
+    let event = Event::NodeFinished {
         token,
-        node,
-        context,
-        limit,
-    } = call;
-    let started_at: Timestamp = context.now;
-    let cancelled: CancellationToken = context.cancelled.clone();
-    let result = match registry.get(&node.node_type) {
-        None => Err(Failure::permanent(registry.unknown_type(&node.node_type))),
-        Some(activity) => {
-            let work = AssertUnwindSafe(activity.run(&node, &context)).catch_unwind();
-            match tokio::time::timeout(limit, work).await {
-                Ok(Ok(result)) => result,
-                Ok(Err(panic)) => Err(Failure::permanent(format!(
-                    "internal error in {}: {}",
-                    node.node_type,
-                    panic_text(&*panic)
-                ))),
-                Err(_elapsed) => {
-                    // Dropping the future has cancelled what it awaited; this tells what it may have set going.
-                    cancelled.cancel();
-                    return timed_out(token, started_at, limit);
-                }
-            }
+        result,
+        started_at,
+    };
+    Performed { event, child }
+}
+
+async fn attempt(registry: &Registry, call: &Call) -> Result<Outcome, Failure> {
+    let Call { node, context, .. } = call;
+    let activity = registry
+        .get(&node.node_type)
+        .ok_or_else(|| Failure::permanent(registry.unknown_type(&node.node_type)))?;
+    let options = NodeOptions::read(&node.config).map_err(Failure::permanent)?;
+    let limit = match activity.spec().timeout {
+        Timeout::Node => options.timeout.unwrap_or(call.limit),
+        Timeout::Own => call.limit,
+    };
+    let work = AssertUnwindSafe(activity.run(node, context)).catch_unwind();
+    match tokio::time::timeout(limit, work).await {
+        Ok(Ok(result)) => result,
+        Ok(Err(panic)) => Err(Failure::permanent(format!(
+            "internal error in {}: {}",
+            node.node_type,
+            panic_text(&*panic)
+        ))),
+        Err(_elapsed) => {
+            // Dropping the future has cancelled what it awaited; this tells what it may have set going.
+            context.cancelled.cancel();
+            let mut failure =
+                Failure::retryable(format!("timed out after {} seconds", limit.as_secs_f64()))
+                    .of_type("TimeoutError");
+            failure.kind = FailureKind::TimedOut;
+            Err(failure)
+        }
+    }
+}
+
+fn failed(failure: Failure) -> NodeResult {
+    NodeResult::Failure {
+        kind: failure.kind,
+        message: failure.message,
+        output: failure.output,
+        error_type: failure.error_type.into(),
+        retry_after: failure.retry_after,
+    }
+}
+
+fn into_result(outcome: Outcome, call: &Call) -> (NodeResult, Option<(ChildStart, bool)>) {
+    let result = match outcome {
+        Outcome::Done { output, branch } => NodeResult::Success { output, branch },
+        Outcome::SleepUntil { at, output } => NodeResult::SleepUntil { at, output },
+        Outcome::RecheckAt { at } => NodeResult::RecheckAt { at },
+        Outcome::Iterate(rounds) => NodeResult::Iterate(rounds),
+        Outcome::AwaitSignal { wait, until } => NodeResult::Await {
+            wait: Awaited::Signal {
+                wait,
+                request_id: ids::derived_uuid(&format!(
+                    "request:{}:{}",
+                    call.context.idempotency_key, call.context.attempt
+                )),
+            },
+            until,
+        },
+        Outcome::StartChild {
+            child,
+            output,
+            waits,
+            until,
+        } => {
+            let wait = Awaited::Child {
+                id: child.id,
+                name: child.name.clone(),
+                output: output.clone(),
+            };
+            let result = if waits {
+                NodeResult::Await { wait, until }
+            } else {
+                let branch = None;
+                NodeResult::Success { output, branch }
+            };
+            return (result, Some((child, waits)));
         }
     };
-    Event::NodeFinished {
-        token,
-        result: into_result(result),
-        started_at,
-    }
-}
-
-fn timed_out(token: TokenId, started_at: Timestamp, limit: Duration) -> Event {
-    Event::NodeFinished {
-        token,
-        started_at,
-        result: NodeResult::Failure {
-            kind: FailureKind::TimedOut,
-            message: format!("timed out after {} seconds", limit.as_secs_f64()),
-            output: serde_json::Map::new(),
-        },
-    }
-}
-
-fn into_result(result: Result<Outcome, Failure>) -> NodeResult {
-    match result {
-        Ok(Outcome::Done { output, branch }) => NodeResult::Success { output, branch },
-        Ok(Outcome::SleepUntil { at, output }) => NodeResult::SleepUntil { at, output },
-        Ok(Outcome::RecheckAt { at }) => NodeResult::RecheckAt { at },
-        Ok(Outcome::Iterate(_) | Outcome::AwaitSignal { .. } | Outcome::StartChild { .. }) => {
-            NodeResult::Failure {
-                kind: FailureKind::Permanent,
-                message: "this node type does not run yet".to_owned(),
-                output: serde_json::Map::new(),
-            }
-        }
-        Err(Failure {
-            kind,
-            message,
-            output,
-            error_type: _,
-            retry_after: _,
-        }) => NodeResult::Failure {
-            kind,
-            message,
-            output,
-        },
-    }
+    (result, None)
 }
 
 fn panic_text(panic: &(dyn std::any::Any + Send)) -> String {

@@ -131,7 +131,7 @@ async fn restore(
             None,
             &origin,
             &History::default(),
-            session.tools.retry,
+            (session.tools.retry, session.tools.bounds),
         )
         .map_err(|error| broken(&error))?;
         return Ok((machine, view, graph));
@@ -165,7 +165,7 @@ async fn restore(
         Some(checkpoint),
         &Origin::default(),
         &History::from_steps(&steps),
-        session.tools.retry,
+        (session.tools.retry, session.tools.bounds),
     )
     .map_err(|error| broken(&error))?;
     Ok((machine, view, graph))

@@ -1,5 +1,7 @@
 //! Taking due executions, and looking at what was taken.
 
+use std::sync::Arc;
+
 use chrono::NaiveDateTime;
 use serde_json::{Map, Value};
 use tokio_postgres::Row;
@@ -269,13 +271,8 @@ fn step_from(row: &Row) -> Result<RecordedStep, StoreError> {
         serde_json::from_str(text).map_err(|error| unreadable(&error.to_string()))?;
     let status = match row.try_get::<_, &str>("status")? {
         "input" => return Ok(RecordedStep::Input(output)),
-        "success" => StepStatus::Success,
-        "failed" => StepStatus::Failed,
-        other => {
-            return Err(unreadable(&format!(
-                "status {other:?} is not known to this version"
-            )));
-        }
+        text => StepStatus::parse(text)
+            .ok_or_else(|| unreadable(&format!("status {text:?} is not known to this version")))?,
     };
     let count = |column: &str| -> Result<u32, StoreError> {
         let value: i32 = row.try_get(column)?;
@@ -288,9 +285,11 @@ fn step_from(row: &Row) -> Result<RecordedStep, StoreError> {
         visit: count("visit")?,
         attempt: count("attempt")?,
         status,
-        output,
+        output: Arc::new(output),
         error: row.try_get("error")?,
         started_at: row.try_get("started_at")?,
         finished_at: row.try_get("finished_at")?,
+        scope: row.try_get::<_, &str>("scope")?.into(),
+        is_end: row.try_get("is_end")?,
     }))
 }

@@ -9,8 +9,8 @@ use serde_json::Map;
 
 use super::script::{at, node};
 use crate::engine::{
-    Checkpoint, Command, Edge, Event, FailureKind, Graph, History, Machine, NodeResult, Origin,
-    Step, StepStatus, TokenId,
+    Bounds, Checkpoint, Command, Edge, Event, FailureKind, Graph, History, Machine, NodeResult,
+    Origin, Step, StepStatus, TokenId,
 };
 use crate::ids::{NodeId, Timestamp};
 use crate::retry::RetryPolicy;
@@ -125,11 +125,9 @@ impl World {
         let n: usize = run.node.as_str().parse().unwrap();
         let later = now + TimeDelta::seconds(i64::try_from(n).unwrap() + 1);
         match self.conducts[n] {
-            Conduct::FailsFirst(_) if run.attempt == 1 => NodeResult::Failure {
-                kind: FailureKind::Retryable,
-                message: "no".into(),
-                output: Map::new(),
-            },
+            Conduct::FailsFirst(_) if run.attempt == 1 => {
+                NodeResult::failure(FailureKind::Retryable, "Error", "no")
+            }
             Conduct::WaitsOnce if !run.has_waited => NodeResult::RecheckAt { at: later },
             Conduct::Sleeps => NodeResult::SleepUntil {
                 at: later,
@@ -169,7 +167,7 @@ fn run_to_end(world: &World) -> Vec<Step> {
             checkpoint,
             &Origin::default(),
             &history,
-            POLICY,
+            (POLICY, Bounds::default()),
         )
         .unwrap()
     };

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 
 use super::script::{Script, Wanted, at, graph, object, run, script};
 use crate::engine::{
-    BadCheckpoint, Checkpoint, FailureKind, History, Machine, NodeResult, Origin, State,
+    BadCheckpoint, Bounds, Checkpoint, FailureKind, History, Machine, NodeResult, Origin, State,
     StepStatus, WaitReason,
 };
 use crate::retry::RetryPolicy;
@@ -25,7 +25,7 @@ fn restored(
         checkpoint,
         &origin,
         &History::default(),
-        RetryPolicy::default(),
+        (RetryPolicy::default(), Bounds::default()),
     )
 }
 
@@ -74,12 +74,12 @@ fn a_sleep_ends_at_its_time_on_another_worker() {
         )
         .restarts()
         .is(&State::Waiting {
-            until: at(5),
+            until: Some(at(5)),
             reason: WaitReason::Sleep,
         });
     script.now = at(7);
     let script = script.restarts().expects([run("b")]);
-    assert_eq!(script.last_step().output, output);
+    assert_eq!(*script.last_step().output, output);
     assert_eq!(
         (
             script.last_step().started_at,
@@ -175,10 +175,10 @@ fn a_checkpoint_is_readable_and_follows_the_live_tokens() {
 
 #[test]
 fn a_newer_version_of_any_shape_is_refused() {
-    let error = Checkpoint::from_json(r#"{"v":2,"things":[]}"#).unwrap_err();
+    let error = Checkpoint::from_json(r#"{"v":3,"things":[]}"#).unwrap_err();
     assert_eq!(
         error.to_string(),
-        "the checkpoint has version 2, this worker knows versions up to 1: it needs a newer worker"
+        "the checkpoint has version 3, this worker knows versions up to 2: it needs a newer worker"
     );
     let error = Checkpoint::from_json("[]").unwrap_err();
     assert!(matches!(error, BadCheckpoint::Unreadable(_)));
@@ -217,7 +217,7 @@ fn recorded_visits_are_counted_on() {
         None,
         &Origin::default(),
         &history,
-        RetryPolicy::default(),
+        (RetryPolicy::default(), Bounds::default()),
     )
     .unwrap();
     let script = Script {

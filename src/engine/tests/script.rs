@@ -7,8 +7,8 @@ use chrono::TimeDelta;
 use serde_json::{Map, Value, json};
 
 use crate::engine::{
-    Checkpoint, Command, Edge, Event, FailureKind, Graph, GraphNode, History, Machine, NodeResult,
-    Origin, State, Step, TokenId,
+    Bounds, Checkpoint, Command, Edge, Event, FailureKind, Graph, GraphNode, History, Machine,
+    NodeResult, Origin, State, Step, TokenId,
 };
 use crate::ids::{NodeId, Timestamp};
 use crate::retry::RetryPolicy;
@@ -34,18 +34,27 @@ pub(super) fn edge(text: &str) -> Edge {
     }
 }
 
-/// A graph of the nodes that the edges name, in that order; `loop…` is a loop node, all others are `map`.
+/// A graph of the nodes that the edges name, in that order. An id that begins with `loop`, `try`, `catch`, `finally`,
+/// `break`, `continue` or `end_` (a `finally`, too) is of that type, all others are `map`.
 pub(super) fn graph(edges: &str) -> Graph {
+    graph_with(edges, &[])
+}
+
+/// The same, with configurations.
+pub(super) fn graph_with(edges: &str, configs: &[(&str, Value)]) -> Graph {
+    const TYPES: [&str; 6] = ["loop", "try", "catch", "finally", "break", "continue"];
     let edges: Vec<Edge> = edges.split_whitespace().map(edge).collect();
     let mut nodes: Vec<GraphNode> = Vec::new();
     for id in edges.iter().flat_map(|edge| [&edge.from, &edge.to]) {
         if !nodes.iter().any(|node| node.id == *id) {
-            let node_type = if id.as_str().starts_with("loop") {
-                "loop"
-            } else {
-                "map"
-            };
-            nodes.push(node(id.as_str(), node_type));
+            let node_type = TYPES
+                .into_iter()
+                .find(|node_type| id.as_str().starts_with(node_type));
+            let mut new = node(id.as_str(), node_type.unwrap_or("map"));
+            if let Some((_, config)) = configs.iter().find(|(name, _)| *name == id.as_str()) {
+                new.config = Arc::new(object(config));
+            }
+            nodes.push(new);
         }
     }
     Graph::new(nodes, edges, None).unwrap()
@@ -90,7 +99,7 @@ impl Script {
             checkpoint,
             origin,
             &History::default(),
-            RetryPolicy::default(),
+            (RetryPolicy::default(), Bounds::default()),
         )
         .unwrap();
         Self {
@@ -164,14 +173,7 @@ impl Script {
     }
 
     pub(super) fn fails(self, node: &str, kind: FailureKind) -> Self {
-        self.ends(
-            node,
-            NodeResult::Failure {
-                kind,
-                message: "no".to_owned(),
-                output: Map::new(),
-            },
-        )
+        self.ends(node, NodeResult::failure(kind, "Error", "no"))
     }
 
     /// The clock goes on, and the deadline is told.
@@ -191,7 +193,7 @@ impl Script {
             Some(checkpoint),
             &Origin::default(),
             &history,
-            RetryPolicy::default(),
+            (RetryPolicy::default(), Bounds::default()),
         )
         .unwrap();
         Self {

@@ -95,10 +95,12 @@ proptest! {
             visit: 1,
             attempt: 1,
             status: StepStatus::Success,
-            output: output.clone(),
+            output: output.clone().into(),
             error: None,
             started_at: Timestamp::UNIX_EPOCH,
             finished_at: Timestamp::UNIX_EPOCH,
+            scope: "".into(),
+            is_end: false,
         });
         let published =
             Published { status: "running", current_node_id: None, error_message: None, retry_count: 0, next_retry_at: None };

@@ -32,10 +32,12 @@ fn step(node: &str, output: &Value) -> Step {
         visit: 1,
         attempt: 1,
         status: StepStatus::Success,
-        output: object(output),
+        output: object(output).into(),
         error: None,
         started_at: time("2026-11-23T14:02:35Z"),
         finished_at: time("2026-11-23T14:02:35.007999Z"),
+        scope: "".into(),
+        is_end: false,
     }
 }
 
@@ -197,7 +199,7 @@ fn nodes_see_the_data_and_the_variables() {
     view.apply(&variable("y", 2, json!("loop")));
     view.apply(&variable("x", 3, json!(null)));
     assert_eq!(
-        **view.variables(),
+        *view.variables_in(""),
         object(&json!({"workflow": {"x": 3}, "loop": {"y": 2}}))
     );
     assert_eq!(view.data()["n"], 1);
