@@ -88,6 +88,7 @@ fn services(config: &Config) -> Result<Services, StartError> {
         http: http_client().map_err(|error| StartError::Part(with_causes(&error)))?,
         http_limits: HttpLimits::default(),
         expressions: Evaluator::new(limits, EXPRESSION_THREADS),
+        max_depth: config.node.max_depth,
     })
 }
 

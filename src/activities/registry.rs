@@ -4,10 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Activity;
+use super::native::approval::{HumanApproval, WaitForSignal};
 use super::native::condition::Condition;
+use super::native::control::attempt::Try;
+use super::native::control::loops::{LeaveLoop, Loop};
 use super::native::delay::Delay;
 use super::native::evaluator::Evaluator;
 use super::native::http::{HttpLimits, HttpRequest};
+use super::native::sub_workflow::SubWorkflow;
 use super::native::switch::Switch;
 use super::native::trigger::Trigger;
 use super::native::variable::{GetVariable, SetVariable};
@@ -21,6 +25,8 @@ pub struct Services {
     pub http_limits: HttpLimits,
     /// Runs what users type.
     pub expressions: Evaluator,
+    /// `WORKFLOW_MAX_SUB_WORKFLOW_DEPTH`.
+    pub max_depth: u32,
 }
 
 /// The activities by node type. Built once; cheap to clone.
@@ -60,6 +66,23 @@ impl Registry {
             &["delay", "wait"],
             Delay {
                 expressions: expressions(),
+            },
+        );
+        registry.add(
+            &["loop", "for", "while", "repeat"],
+            Loop {
+                expressions: expressions(),
+            },
+        );
+        registry.add(&["break", "continue"], LeaveLoop);
+        registry.add(&["try"], Try);
+        registry.add(&["human_approval"], HumanApproval);
+        registry.add(&["wait_for_signal"], WaitForSignal);
+        registry.add(
+            &["sub_workflow", "sub-workflow"],
+            SubWorkflow {
+                expressions: expressions(),
+                max_depth: services.max_depth,
             },
         );
         registry
@@ -105,6 +128,7 @@ mod tests {
             http: http_client().unwrap(),
             http_limits: HttpLimits::default(),
             expressions: Evaluator::new(Limits::default(), 1),
+            max_depth: 5,
         });
         assert!(registry.get("if").is_some());
         assert!(registry.get("frobnicate").is_none());

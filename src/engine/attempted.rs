@@ -104,12 +104,13 @@ impl Machine {
                     attempted.result = result;
                 }
                 if frame.part == Part::Body {
-                    let skipped: Vec<Place> = frame
-                        .exits
-                        .iter()
-                        .filter(|exit| is_catch(exit))
-                        .map(|exit| exit.to)
-                        .collect();
+                    let skipped: Vec<Place> = if region.entries.is_empty() {
+                        // There is nothing between the try and its catch.
+                        region.catches.clone()
+                    } else {
+                        let exits = frame.exits.iter();
+                        exits.filter(|exit| is_catch(exit)).map(|exit| exit.to).collect()
+                    };
                     self.skip(id, &skipped, region.finallies.is_empty(), times)?;
                 }
                 if region.finallies.is_empty() {

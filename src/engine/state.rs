@@ -140,6 +140,11 @@ impl Machine {
         &self.graph
     }
 
+    /// The visit that a token is.
+    pub fn visit_of(&self, token: TokenId) -> Option<Visit> {
+        self.tokens.get(token).map(|token| token.visit)
+    }
+
     /// The nodes that await an answer.
     pub fn awaiting(&self) -> impl Iterator<Item = Waiting> {
         self.tokens

@@ -9,9 +9,10 @@ use tokio_util::sync::CancellationToken;
 
 use super::Ended;
 use super::graphs::StoredGraph;
-use super::perform::{Call, Performed, perform};
+use super::perform::{Call, Performed};
 use super::report::Report;
 use super::session::Session;
+use super::waits::{Waits, perform_checked};
 use crate::activities::{Context, Node};
 use crate::engine::{Command, Event as EngineEvent, Machine, NodeResult, StepStatus, TokenId};
 use crate::host::log_entry::{Level, LogEntry};
@@ -29,8 +30,10 @@ const ANNOUNCE_AFTER: Duration = Duration::from_millis(50);
 pub(super) enum Hold {
     /// They are.
     No,
-    /// The row says paused, or waiting: nodes that run may end.
+    /// The row says paused: nodes that run may end.
     Parked,
+    /// The execution that started this one no longer wants it: what runs is cancelled.
+    Cancelled(String),
     /// Somebody has ended the execution: what runs is cancelled.
     Over(Box<HostWrite>),
 }
@@ -80,6 +83,8 @@ pub(super) struct Drive {
     pub(super) hold: Hold,
     /// What is done and not yet recorded.
     pub(super) report: Report,
+    /// What is awaited from outside.
+    pub(super) waits: Waits,
     /// The node that the screens mark: the last that was started, or is about to be.
     pub(super) current_node: Option<NodeId>,
 }
@@ -94,6 +99,10 @@ impl Drive {
         let current_node = machine.current_node().cloned();
         Self {
             report: Report::new(session.claimed.graph_hash.is_some()),
+            waits: Waits {
+                may_be_answered: true,
+                ..Waits::default()
+            },
             session,
             machine,
             view,
@@ -120,10 +129,28 @@ impl Drive {
                 self.abandon();
                 return self.settle_over(&write).await;
             }
+            if let Hold::Cancelled(reason) = &self.hold {
+                let reason = reason.clone();
+                self.abandon();
+                return self.terminate(&reason).await;
+            }
+            if self.waits.may_be_answered
+                && !matches!(self.hold, Hold::Parked)
+                && self.take_answers().await
+            {
+                // Perhaps the engine has new commands.
+                continue;
+            }
             let recorded = match self.ending() {
+                // An answer is there already that can be taken once its request is recorded.
+                _ if self.waits.may_be_answered && !matches!(self.hold, Hold::Parked) => {
+                    self.record().await
+                }
                 Some(ending) => self.conclude(&ending).await,
                 // Before anything starts that builds on it.
-                None if self.report.has_steps() => self.record().await,
+                None if self.report.has_steps() || self.waits.news.is_urgent() => {
+                    self.record().await
+                }
                 None => {
                     self.start_queued();
                     self.wait().await
@@ -170,6 +197,7 @@ impl Drive {
                 self.apply(EngineEvent::DeadlinePassed);
                 None
             }
+            None if self.machine.awaiting().next().is_some() => Some(Ending::Park(None)),
             None => Some(Ending::Failed {
                 node: None,
                 message: "internal error: nothing is left to run and nothing to wait for"
@@ -217,13 +245,14 @@ impl Drive {
 
     fn take(&mut self, ended: Result<Performed, JoinError>) {
         match ended {
-            Ok(Performed { event, child }) => {
-                let EngineEvent::NodeFinished { token, .. } = &event else {
+            Ok(performed) => {
+                let EngineEvent::NodeFinished { token, .. } = &performed.event else {
                     return;
                 };
                 // Otherwise it was cancelled when it had just ended.
                 if self.tasks.remove(token).is_some() {
-                    self.apply(event);
+                    self.note_waits(&performed);
+                    self.apply(performed.event);
                 }
             }
             Err(error) if error.is_cancelled() => {}
@@ -379,7 +408,7 @@ impl Drive {
                     variables: self.view.variables_in(&scope),
                     locals: Arc::new(locals),
                     round,
-                    depth: 0,
+                    depth: self.session.claimed.depth,
                     now,
                     waiting_since,
                     cancelled: CancellationToken::new(),
@@ -389,7 +418,7 @@ impl Drive {
             let cancel = call.context.cancelled.clone();
             let abort = self
                 .in_flight
-                .spawn(perform(Arc::clone(&self.session.tools.registry), call));
+                .spawn(perform_checked(Arc::clone(&self.session.tools), call));
             self.tasks.insert(token, Task { abort, cancel });
         }
     }
@@ -399,6 +428,9 @@ impl Drive {
         for dropped in self.machine.take_dropped() {
             if let Some(task) = self.tasks.remove(&dropped.token) {
                 task.stop();
+            }
+            if let Some(awaited) = &dropped.awaited {
+                self.retire(awaited);
             }
             self.queued.retain(
                 |command| !matches!(command, Command::RunNode { token, .. } if *token == dropped.token),

@@ -29,6 +29,10 @@ impl Drive {
             self.abandon();
             return Err(Ended::LeaseLost);
         };
+        if let Some(reason) = write.cancel_reason {
+            self.hold = Hold::Cancelled(reason);
+            return Ok(());
+        }
         if is_over(&write) {
             self.hold = Hold::Over(Box::new(write));
             return Ok(());
@@ -40,9 +44,12 @@ impl Drive {
                 self.apply(EngineEvent::DataChanged);
             }
         }
+        // Perhaps it was a signal, or the end of a child.
+        self.waits.may_be_answered = true;
         self.hold = match disposition_of(&write) {
-            HostDisposition::Paused | HostDisposition::Waiting => Hold::Parked,
-            HostDisposition::Runnable
+            HostDisposition::Paused => Hold::Parked,
+            HostDisposition::Waiting
+            | HostDisposition::Runnable
             | HostDisposition::RetryDue
             | HostDisposition::Final
             | HostDisposition::Unknown => Hold::No,

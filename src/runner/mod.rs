@@ -20,6 +20,7 @@ mod perform;
 mod report;
 mod restore;
 mod session;
+mod waits;
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -120,17 +120,19 @@ impl Drive {
                 (Disposition::Finish, "failed", Some(closing), Ended::Done)
             }
             Ending::Park(until) => {
-                let is_retry = matches!(
-                    self.machine.state(),
+                let status = match self.machine.state() {
+                    State::Waiting {
+                        reason: WaitReason::Signal,
+                        ..
+                    } => "waiting_for_signal",
                     State::Waiting {
                         reason: WaitReason::Retry,
                         ..
-                    }
-                );
-                let status = if is_retry && until.is_some() {
-                    "failed"
-                } else {
-                    "running"
+                    } if until.is_some() => "failed",
+                    State::Waiting { .. }
+                    | State::Running { .. }
+                    | State::Completed
+                    | State::Failed { .. } => "running",
                 };
                 (
                     Disposition::Park(*until),
@@ -153,6 +155,39 @@ impl Drive {
             return Err(ended);
         }
         Ok(())
+    }
+
+    /// Ends an execution that its parent no longer wants.
+    pub(super) async fn terminate(&mut self, reason: &str) -> Ended {
+        let message = format!("Execution terminated: {reason}");
+        self.hold = Hold::No;
+        loop {
+            let now = self.session.now();
+            let (id, name) = (self.session.claimed.execution_id, self.session.name.clone());
+            let closing = (
+                LogEntry::terminated(self.current_node.as_ref(), reason, now),
+                Event::ExecutionFailed {
+                    id,
+                    name,
+                    error: message.clone(),
+                },
+            );
+            let error = Some(message.clone());
+            match self
+                .send(Disposition::Finish, "failed", error, Some(closing))
+                .await
+            {
+                Ok(true) => return Ended::Done,
+                Err(ended) => return ended,
+                Ok(false) => {
+                    if let Hold::Over(write) = &self.hold {
+                        let write = write.clone();
+                        return self.settle_over(&write).await;
+                    }
+                    self.hold = Hold::No;
+                }
+            }
+        }
     }
 
     /// Sends a record. `true`: it was taken whole. `false`: somebody has written the row; what is done is recorded, the
@@ -185,6 +220,7 @@ impl Drive {
             log: std::mem::take(&mut self.report.log),
             closing_log: entry.into_iter().collect(),
             publish: Some(publish),
+            waits: std::mem::take(&mut self.waits.news),
         };
         let sent = self.session.send(&news, disposition).await;
         match sent {
@@ -227,7 +263,9 @@ impl Drive {
         // While it is paused the row keeps saying so, whatever is recorded.
         let status = match (&self.hold, disposition) {
             (Hold::No, _) => status.to_owned(),
-            (Hold::Parked | Hold::Over(_), _) => self.session.host_status.clone(),
+            (Hold::Parked | Hold::Over(_) | Hold::Cancelled(_), _) => {
+                self.session.host_status.clone()
+            }
         };
         let next_retry_at = match disposition {
             Disposition::Park(Some(at)) if status == "failed" => Some(at),

@@ -66,8 +66,10 @@ pub(super) async fn take_up(runner: Runner) -> Ended {
         host.is_completed,
         host.has_next_retry,
     ) {
-        HostDisposition::Runnable | HostDisposition::RetryDue => {}
-        HostDisposition::Paused | HostDisposition::Waiting => return session.park_as_found().await,
+        HostDisposition::Runnable | HostDisposition::RetryDue | HostDisposition::Waiting => {}
+        // It is ended although it is paused: nobody wants it any more.
+        HostDisposition::Paused if session.claimed.cancel_reason.is_some() => {}
+        HostDisposition::Paused => return session.park_as_found().await,
         HostDisposition::Final | HostDisposition::Unknown => return settle(session, &host).await,
     }
     if session.claimed.rescues >= MAX_RESCUES {
@@ -77,8 +79,15 @@ pub(super) async fn take_up(runner: Runner) -> Ended {
     }
     match restore(&mut session, &host).await {
         Ok((machine, view, graph)) => {
-            announce(&session, &host);
-            Drive::new(session, machine, view, graph).run().await
+            let reason = session.claimed.cancel_reason.clone();
+            let mut drive = Drive::new(session, machine, view, graph);
+            match reason {
+                Some(reason) => drive.terminate(&reason).await,
+                None => {
+                    drive.announce(&host);
+                    drive.run().await
+                }
+            }
         }
         Err(Obstacle::Broken(message)) => {
             let view = recovered_view(&session, &host);
@@ -213,7 +222,9 @@ fn recovered_view(session: &Session, host: &HostRow) -> View {
     View::new(&identity, data)
 }
 
-fn announce(session: &Session, host: &HostRow) {
+impl Drive {
+    fn announce(&self, host: &HostRow) {
+    let session = &self.session;
     let id = session.claimed.execution_id;
     let name = host.execution_name.clone();
     if host.status == "failed" {
@@ -224,4 +235,5 @@ fn announce(session: &Session, host: &HostRow) {
             .telemetry
             .emit(Event::ExecutionStarted { id, name });
     }
+}
 }

@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::interrupt::Interrupts;
+use super::waits::WaitNews;
 use super::{Ended, Tools};
 use crate::engine::{Machine, Step};
 use crate::host::log_entry::LogEntry;
@@ -52,6 +53,7 @@ pub(super) struct News {
     pub(super) log: Vec<LogEntry>,
     pub(super) closing_log: Vec<LogEntry>,
     pub(super) publish: Option<Publish>,
+    pub(super) waits: WaitNews,
 }
 
 /// What became of a record.
@@ -199,7 +201,11 @@ impl Session {
 
     /// A published view as the column can hold it.
     pub(super) fn state_text(&self, view: &View, published: &Published<'_>) -> String {
-        let text = view.to_json(published);
+        self.json_text(view.to_json(published))
+    }
+
+    /// JSON as a column of the platform's can hold it.
+    pub(super) fn json_text(&self, text: String) -> String {
         if self.tools.is_state_jsonb {
             without_nul(text)
         } else {

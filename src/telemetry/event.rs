@@ -108,6 +108,13 @@ pub enum Event {
         /// Its name.
         name: String,
     },
+    /// A signal has ended a wait.
+    SignalProcessed {
+        /// The execution's id.
+        id: ExecutionId,
+        /// Its name.
+        name: String,
+    },
     /// An execution was paused or terminated by somebody, and its runner has stopped.
     ExecutionStopped {
         /// Its id.

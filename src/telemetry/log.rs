@@ -49,6 +49,7 @@ pub(super) fn write(event: &Event) {
         | Event::ExecutionFailed { .. }
         | Event::RetryScheduled { .. }
         | Event::Retrying { .. }
+        | Event::SignalProcessed { .. }
         | Event::ExecutionStopped { .. }
         | Event::LeaseLost { .. } => of_an_execution(event),
         Event::DeclaredDead
@@ -122,6 +123,9 @@ fn of_an_execution(event: &Event) {
             warn!(execution.id = %id, "retry {retry}/{max_retries} scheduled: {error}");
         }
         Event::Retrying { id, name } => info!(execution.id = %id, "🔄 Retrying execution: {name}"),
+        Event::SignalProcessed { id, name } => {
+            info!(execution.id = %id, "📨 Processed signal for execution: {name}");
+        }
         Event::ExecutionStopped { id, status } => {
             info!(execution.id = %id, "execution {id} was set to {status}; its runner has stopped");
         }

@@ -3,11 +3,14 @@
 //! `config` reads a node's configuration with errors that name key, value and what is allowed; `evaluator` runs what
 //! users type without holding up the runtime. All else is a node type.
 
+pub mod approval;
 pub mod condition;
 pub mod config;
+pub mod control;
 pub mod delay;
 pub mod evaluator;
 pub mod http;
+pub mod sub_workflow;
 pub mod switch;
 pub mod trigger;
 pub mod variable;

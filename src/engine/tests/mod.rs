@@ -4,6 +4,7 @@
 mod containers;
 mod graphs;
 mod laws;
+mod programs;
 mod restarts;
 mod rules;
 mod script;

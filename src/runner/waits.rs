@@ -1,0 +1,454 @@
+//! What the nodes of an execution await from outside: signals, and the ends of executions that they have started.
+//!
+//! A wait, the row that asks, and the child that is started are recorded in one commit. Before an execution parks it
+//! looks once whether the answer is there already; whatever comes later raises `host_version`, so that the record that
+//! parks it is refused and it looks again. No answer is missed, and none needs a poll.
+
+use std::collections::{HashMap, HashSet};
+use std::sync::Arc;
+use std::time::Duration;
+
+use serde_json::{Map, Value};
+
+use super::Tools;
+use super::drive::Drive;
+use super::perform::{Call, Performed, perform};
+use crate::activities::Object;
+use crate::engine::{
+    Awaited, Event as EngineEvent, FailureKind, NodeResult, SignalWait, TokenId, Waiting,
+};
+use crate::host::log_entry::{Level, LogEntry};
+use crate::host::signals::{Answer, OpenWait, SignalRow, match_signals};
+use crate::host::state_json;
+use crate::ids::{ExecutionId, WorkflowId};
+use crate::store::StoreError;
+use crate::store::children::ChildRow;
+use crate::store::record::{NewChild, SignalRequest};
+use crate::telemetry::Event;
+
+/// The signal that completes a remote activity which has answered 'accepted'.
+const ACTIVITY_COMPLETED: &str = "activity_completed";
+/// How long to wait before another try to read the answers: at first, and at most.
+const RETRY_WAIT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
+
+/// What is to be recorded of waits, beside the engine's checkpoint.
+#[derive(Debug, Default)]
+pub(super) struct WaitNews {
+    pub(super) requests: Vec<SignalRequest>,
+    pub(super) consumed: Vec<uuid::Uuid>,
+    pub(super) children: Vec<NewChild>,
+    pub(super) cancelled_children: Vec<ExecutionId>,
+}
+
+/// What is known of the waits of this run.
+#[derive(Debug, Default)]
+pub(super) struct Waits {
+    /// Not recorded yet.
+    pub(super) news: WaitNews,
+    /// Whether an answer may be there that has not been looked for.
+    pub(super) may_be_answered: bool,
+    /// By request: the last refusal that was told of what stands in the request's own row.
+    refused: HashMap<uuid::Uuid, String>,
+}
+
+impl WaitNews {
+    /// Whether others wait for this to be recorded.
+    pub(super) fn is_urgent(&self) -> bool {
+        !(self.requests.is_empty()
+            && self.consumed.is_empty()
+            && self.children.is_empty()
+            && self.cancelled_children.is_empty())
+    }
+}
+
+/// Runs a node, and sees to it that a workflow that it starts is there.
+pub(super) async fn perform_checked(tools: Arc<Tools>, call: Call) -> Performed {
+    let performed = perform(Arc::clone(&tools.registry), call).await;
+    let Some((child, _)) = &performed.child else {
+        return performed;
+    };
+    let wrong = match tools
+        .store
+        .load_workflow_facts(WorkflowId(child.workflow_id))
+        .await
+    {
+        Ok(Some(facts)) if facts.is_active => return performed,
+        Ok(Some(facts)) => NodeResult::failure(
+            FailureKind::Permanent,
+            "ConfigurationError",
+            format!(
+                "workflow_id is {}; the workflow \"{}\" is not active",
+                child.workflow_id, facts.name
+            ),
+        ),
+        Ok(None) => NodeResult::failure(
+            FailureKind::Permanent,
+            "ConfigurationError",
+            format!(
+                "workflow_id is {}; there is no such workflow",
+                child.workflow_id
+            ),
+        ),
+        Err(error) => NodeResult::failure(
+            FailureKind::Retryable,
+            "Error",
+            format!("the workflow to start could not be looked up: {error}"),
+        ),
+    };
+    let event = match performed.event {
+        EngineEvent::NodeFinished {
+            token, started_at, ..
+        } => EngineEvent::NodeFinished {
+            token,
+            started_at,
+            result: wrong,
+        },
+        other => other,
+    };
+    Performed { event, child: None }
+}
+
+impl Drive {
+    /// Takes note of what a node that has ended asks of others, before the engine is told.
+    pub(super) fn note_waits(&mut self, performed: &Performed) {
+        let EngineEvent::NodeFinished { token, result, .. } = &performed.event else {
+            return;
+        };
+        let now = self.session.now();
+        let node = self
+            .machine
+            .in_flight()
+            .find(|(id, _)| id == token)
+            .map(|(_, node)| node.clone());
+        let Some(node) = node else {
+            return;
+        };
+        if let NodeResult::Await { wait, .. } = result {
+            self.waits.may_be_answered = true;
+            if let Awaited::Signal { wait, request_id } = wait {
+                let entry = LogEntry::waiting_for_signal(Some(&node), &wait.signal_type, now);
+                self.report.log(entry);
+                if let Some(request) = &wait.request {
+                    self.waits.news.requests.push(SignalRequest {
+                        id: *request_id,
+                        signal_type: wait.signal_type.clone(),
+                        signal_data: self
+                            .session
+                            .json_text(Value::Object(request.clone()).to_string()),
+                    });
+                }
+            }
+        }
+        if let Some((child, is_awaited)) = &performed.child {
+            let input = Value::Object(child.input.clone()).to_string();
+            self.waits.news.children.push(NewChild {
+                id: ExecutionId(child.id),
+                name: child.name.clone(),
+                workflow_id: WorkflowId(child.workflow_id),
+                input: self.session.json_text(input),
+                visit: self.machine.visit_of(*token).unwrap_or(1),
+                node,
+                depth: self.session.claimed.depth.saturating_add(1),
+                is_awaited: *is_awaited,
+            });
+        }
+    }
+
+    /// What a cancelled node awaited is no longer wanted.
+    pub(super) fn retire(&mut self, awaited: &Awaited) {
+        match awaited {
+            Awaited::Signal { request_id, .. } => {
+                let news = &mut self.waits.news;
+                let asked = news.requests.len();
+                news.requests.retain(|request| request.id != *request_id);
+                if news.requests.len() == asked {
+                    news.consumed.push(*request_id);
+                }
+            }
+            Awaited::Child { id, .. } => {
+                let (id, news) = (ExecutionId(*id), &mut self.waits.news);
+                let started = news.children.len();
+                news.children.retain(|child| child.id != id);
+                if news.children.len() == started {
+                    news.cancelled_children.push(id);
+                }
+            }
+        }
+    }
+
+    /// Looks for answers to what is awaited, and tells the engine. `false`: none can be taken before what was asked is
+    /// recorded.
+    pub(super) async fn take_answers(&mut self) -> bool {
+        self.waits.may_be_answered = false;
+        let waiting: Vec<Waiting> = self.machine.awaiting().collect();
+        if waiting.is_empty() {
+            return true;
+        }
+        let (rows, ends) = self.load_answers(&waiting).await;
+        let results = self.signals_taken(&waiting, &rows);
+        let Some(results) = results else {
+            self.waits.may_be_answered = true;
+            return false;
+        };
+        let unrecorded: HashSet<ExecutionId> = self
+            .waits
+            .news
+            .children
+            .iter()
+            .map(|child| child.id)
+            .collect();
+        let of_children = waiting.iter().filter_map(|wait| match &*wait.wait {
+            Awaited::Child { id, name, output } => {
+                let id = ExecutionId(*id);
+                let result = match ends.get(&id) {
+                    None if unrecorded.contains(&id) => return None,
+                    None => gone(name, output),
+                    Some(row) if row.is_final => self.child_ended(wait, row, output),
+                    Some(_) => return None,
+                };
+                Some((wait.token, result))
+            }
+            Awaited::Signal { .. } => None,
+        });
+        let of_children: Vec<(TokenId, NodeResult)> = of_children.collect();
+        for (token, result) in results.into_iter().chain(of_children) {
+            self.apply(EngineEvent::Answered { token, result });
+        }
+        true
+    }
+
+    /// Reads what there is. Waits while the database is away.
+    async fn load_answers(
+        &self,
+        waiting: &[Waiting],
+    ) -> (Vec<SignalRow>, HashMap<ExecutionId, ChildRow>) {
+        let store = &self.session.tools.store;
+        let children: Vec<ExecutionId> = waiting
+            .iter()
+            .filter_map(|wait| match &*wait.wait {
+                Awaited::Child { id, .. } => Some(ExecutionId(*id)),
+                Awaited::Signal { .. } => None,
+            })
+            .collect();
+        let has_signals = children.len() < waiting.len();
+        let mut wait = RETRY_WAIT.0;
+        loop {
+            let loaded: Result<_, StoreError> = async {
+                let rows = if has_signals {
+                    store.load_signals(self.session.claimed.execution_id).await?
+                } else {
+                    Vec::new()
+                };
+                let ends = if children.is_empty() {
+                    HashMap::new()
+                } else {
+                    store.load_children(&children).await?
+                };
+                Ok((rows, ends))
+            }
+            .await;
+            match loaded {
+                Ok(loaded) => return loaded,
+                Err(error) => {
+                    tracing::debug!("execution {}: {error}", self.session.claimed.execution_id);
+                    tokio::time::sleep(wait).await;
+                    wait = (wait * 2).min(RETRY_WAIT.1);
+                }
+            }
+        }
+    }
+
+    /// The results of waits that signals have ended; `None` if a request must be recorded before its answer is taken.
+    fn signals_taken(
+        &mut self,
+        waiting: &[Waiting],
+        rows: &[SignalRow],
+    ) -> Option<Vec<(TokenId, NodeResult)>> {
+        let asked: Vec<(&Waiting, &SignalWait, uuid::Uuid)> = waiting
+            .iter()
+            .filter_map(|waiting| match &*waiting.wait {
+                Awaited::Signal { wait, request_id } => Some((waiting, wait, *request_id)),
+                Awaited::Child { .. } => None,
+            })
+            .collect();
+        let open: Vec<OpenWait<'_>> = asked
+            .iter()
+            .map(|(waiting, wait, request_id)| OpenWait {
+                node: waiting.node.clone(),
+                request_id: *request_id,
+                since: waiting.since,
+                wait,
+                refused: self.waits.refused.get(request_id).cloned(),
+            })
+            .collect();
+        let matched = match_signals(&open, rows);
+        let is_unasked = |id: uuid::Uuid| {
+            let requests = &self.waits.news.requests;
+            requests.iter().any(|request| request.id == id)
+        };
+        let needs_record = matched.answers.iter().any(|answer| {
+            let request = asked.get(answer.wait).map(|(.., request_id)| *request_id);
+            request.is_some_and(is_unasked)
+        });
+        if needs_record {
+            return None;
+        }
+        let now = self.session.now();
+        for refusal in matched.refusals {
+            let Some((waiting, _, request_id)) = asked.get(refusal.wait) else {
+                continue;
+            };
+            let entry = LogEntry::new(waiting.node.as_str(), Level::Warning, &refusal.text, now);
+            self.report.log(entry);
+            match refusal.consumed {
+                Some(id) => self.waits.news.consumed.push(id),
+                None => {
+                    self.waits.refused.insert(*request_id, refusal.text);
+                    // Nothing else may make this known.
+                    self.report.write_within(Duration::ZERO);
+                }
+            }
+        }
+        self.waits.news.consumed.extend(matched.late);
+        let mut results = Vec::new();
+        for answer in matched.answers {
+            let Some((waiting, wait, request_id)) = asked.get(answer.wait) else {
+                continue;
+            };
+            let (id, name) = (self.session.claimed.execution_id, self.session.name.clone());
+            self.report.say(
+                LogEntry::signal_received(Some(&waiting.node), &answer.signal_type, now),
+                Event::SignalProcessed { id, name },
+            );
+            self.waits.news.consumed.extend(&answer.consumed);
+            results.push((waiting.token, answered(wait, *request_id, answer)));
+        }
+        Some(results)
+    }
+
+    fn child_ended(&self, waiting: &Waiting, row: &ChildRow, output: &Object) -> NodeResult {
+        let mut output = output.clone();
+        output.insert("status".to_owned(), row.status.as_str().into());
+        let data = state_json::read(row.execution_state.as_deref())
+            .map(|state| state.execution_data)
+            .unwrap_or_default();
+        if row.status == "completed" {
+            let config = self.graph.graph.node(&waiting.node).map(|node| &node.config);
+            if let Some(Value::Object(mapping)) =
+                config.and_then(|config| config.get("output_mapping"))
+            {
+                for (key, path) in mapping {
+                    let found = path.as_str().and_then(|path| member(&data, path));
+                    output.insert(key.clone(), found.cloned().unwrap_or_default());
+                }
+            }
+            output.insert("result".to_owned(), Value::Object(data));
+            output.insert("error".to_owned(), Value::Null);
+            let branch = None;
+            return NodeResult::Success { output, branch };
+        }
+        let error = row.error_message.clone().unwrap_or_default();
+        output.insert("result".to_owned(), Value::Object(data));
+        output.insert("error".to_owned(), error.as_str().into());
+        // A child has retries of its own; its parent repeats it only if its node says so.
+        let repeats = self.graph.graph.node(&waiting.node).is_some_and(|node| {
+            crate::engine::NodeOptions::read(&node.config)
+                .is_ok_and(|options| options.retries.is_some_and(|retries| retries > 0))
+        });
+        NodeResult::Failure {
+            kind: if repeats {
+                FailureKind::Retryable
+            } else {
+                FailureKind::Permanent
+            },
+            message: format!("sub-workflow {} failed: {error}", row.name),
+            output,
+            error_type: "SubWorkflowError".into(),
+            retry_after: None,
+        }
+    }
+}
+
+fn gone(name: &str, output: &Object) -> NodeResult {
+    NodeResult::Failure {
+        kind: FailureKind::Permanent,
+        message: format!("sub-workflow {name} is gone: its execution or its workflow was deleted"),
+        output: output.clone(),
+        error_type: "SubWorkflowError".into(),
+        retry_after: None,
+    }
+}
+
+/// What a dotted path names in a child's data.
+fn member<'a>(data: &'a Object, path: &str) -> Option<&'a Value> {
+    let mut parts = path.trim().split('.').peekable();
+    if matches!(parts.peek(), Some(&("data" | "result" | "execution_data"))) && !data.contains_key(path)
+    {
+        parts.next();
+    }
+    let first = data.get(parts.next()?)?;
+    parts.try_fold(first, |value, part| match value {
+        Value::Array(items) => items.get(part.parse::<usize>().ok()?),
+        _ => value.get(part),
+    })
+}
+
+/// How a node ends whose signal has come.
+fn answered(wait: &SignalWait, request_id: uuid::Uuid, answer: Answer) -> NodeResult {
+    if answer.signal_type == ACTIVITY_COMPLETED && wait.correlation_id.is_some() {
+        return activity_completed(answer.data);
+    }
+    let mut output = Map::new();
+    if let Some(request) = &wait.request {
+        output.insert("signal_id".to_owned(), request_id.to_string().into());
+        output.insert(
+            "message".to_owned(),
+            request.get("message").cloned().unwrap_or_default(),
+        );
+        output.insert("status".to_owned(), "answered".into());
+        for key in ["comment", "by"] {
+            let value = answer.data.get(key).cloned().unwrap_or_default();
+            output.insert(key.to_owned(), value);
+        }
+    }
+    if let Some(decision) = &answer.decision {
+        output.insert("decision".to_owned(), decision.as_str().into());
+    }
+    output.insert("signal_type".to_owned(), answer.signal_type.into());
+    output.insert("signal_data".to_owned(), Value::Object(answer.data));
+    NodeResult::Success {
+        output,
+        branch: answer.decision,
+    }
+}
+
+/// The later completion of a remote activity: `output` and perhaps `branch`, or `error` as in a direct answer.
+fn activity_completed(mut data: Object) -> NodeResult {
+    let output = match data.remove("output") {
+        Some(Value::Object(output)) => output,
+        None | Some(Value::Null) => Object::new(),
+        Some(other) => Object::from_iter([("result".to_owned(), other)]),
+    };
+    match data.get("error").filter(|error| !error.is_null()) {
+        None => NodeResult::Success {
+            output,
+            branch: data.get("branch").and_then(Value::as_str).map(str::to_owned),
+        },
+        Some(error) => {
+            let text = |key: &str| error.get(key).and_then(Value::as_str);
+            let message = error.as_str().or_else(|| text("message"));
+            let is_retryable = error.get("retryable").and_then(Value::as_bool) == Some(true);
+            NodeResult::Failure {
+                kind: if is_retryable {
+                    FailureKind::Retryable
+                } else {
+                    FailureKind::Permanent
+                },
+                message: message.unwrap_or("the activity failed").to_owned(),
+                output,
+                error_type: text("type").unwrap_or("ActivityError").into(),
+                retry_after: None,
+            }
+        }
+    }
+}
