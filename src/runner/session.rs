@@ -117,9 +117,6 @@ impl Session {
         let mut wait = BLOCKED_WAIT.0;
         loop {
             let record = Record {
-                worker: self.worker,
-                execution_id: self.claimed.execution_id,
-                fence: self.claimed.fence,
                 revision: self.revision,
                 host_version: self.host_version,
                 host_status: self.host_status.clone(),
@@ -131,6 +128,7 @@ impl Session {
                 closing_log: news.closing_log.clone(),
                 publish: news.publish.clone(),
                 disposition,
+                ..Record::new(self.worker, self.claimed.execution_id, self.claimed.fence)
             };
             match self.tools.writer.record(record).await {
                 Ok(Recorded::Committed) => {
