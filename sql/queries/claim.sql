@@ -71,10 +71,13 @@ SELECT
     host.next_retry_at IS NOT NULL AS has_next_retry,
     -- Names one version of the workflow's row: a graph that was read under it need not be read again.
     workflow.xmin::text || workflow.ctid::text AS workflow_row_version,
+    coalesce(child.depth, 0) AS depth,
+    child.cancel_reason,
     -- How long it has been due.
     (extract(epoch FROM clock_timestamp() - claimed.run_at) * 1000)::double precision AS late_by_ms
 FROM claimed
 JOIN workflow_worker.run_queue AS seen ON seen.execution_id = claimed.execution_id
 LEFT JOIN public.workflowexecution AS host ON host.id = claimed.execution_id
 LEFT JOIN public.workflow ON workflow.id = host.workflow_id
+LEFT JOIN workflow_worker.children AS child ON child.child_id = claimed.execution_id
 ORDER BY claimed.priority DESC, claimed.run_at;

@@ -22,8 +22,12 @@ SELECT
                      OR (EXISTS (SELECT FROM pg_roles WHERE rolname = meant.role_name)
                          AND pg_has_role(current_user, meant.role_name, 'USAGE')))) AS sees_nothing,
     has_table_privilege('public.workflowexecution', 'SELECT')
+        AND has_table_privilege('public.workflowexecution', 'INSERT')
         AND has_table_privilege('public.workflowexecution', 'UPDATE')
         AND has_table_privilege('public.executionlog', 'INSERT')
+        AND has_table_privilege('public.workflowsignal', 'SELECT')
+        AND has_table_privilege('public.workflowsignal', 'INSERT')
+        AND has_table_privilege('public.workflowsignal', 'UPDATE')
         AND has_table_privilege('public.workflow', 'SELECT') AS has_rights,
     current_setting('server_version') AS server_version,
     pg_is_in_recovery() AS is_replica;

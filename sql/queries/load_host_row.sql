@@ -8,8 +8,10 @@ SELECT
     host.execution_state::text AS execution_state,
     host.error_message,
     host.completed_at IS NOT NULL AS is_completed,
-    host.next_retry_at IS NOT NULL AS has_next_retry
+    host.next_retry_at IS NOT NULL AS has_next_retry,
+    child.cancel_reason
 FROM workflow_worker.run_queue AS queued
 JOIN public.workflowexecution AS host ON host.id = queued.execution_id
+LEFT JOIN workflow_worker.children AS child ON child.child_id = queued.execution_id
 WHERE queued.execution_id = $1
   AND queued.fence = $2;

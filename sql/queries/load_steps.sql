@@ -13,7 +13,9 @@ SELECT
     output::text AS output,
     error,
     started_at,
-    finished_at
+    finished_at,
+    scope,
+    is_end
 FROM workflow_worker.steps
 WHERE execution_id = ANY ($1)
 ORDER BY execution_id, seq;

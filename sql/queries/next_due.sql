@@ -35,11 +35,11 @@ SELECT
         SELECT FROM newest
         WHERE NOT EXISTS (SELECT FROM workflow_worker.run_queue AS queued WHERE queued.execution_id = newest.id)
     ) END AS is_missing,
-    -- Then nothing tells of inserts, pauses and resumes, and the poll has to find them all.
+    -- Then nothing tells of inserts, pauses, resumes and signals, and the poll has to find them all.
     CASE WHEN $2 IS NULL THEN false ELSE (
-        SELECT count(*) < 5
+        SELECT count(*) < 7
         FROM pg_trigger
-        WHERE tgrelid = to_regclass('public.workflowexecution')
+        WHERE tgrelid IN (to_regclass('public.workflowexecution'), to_regclass('public.workflowsignal'))
           AND tgname LIKE 'workflow\_worker\_%'
           AND tgenabled <> 'D'
     ) END AS triggers_are_off,

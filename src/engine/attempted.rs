@@ -109,7 +109,10 @@ impl Machine {
                         region.catches.clone()
                     } else {
                         let exits = frame.exits.iter();
-                        exits.filter(|exit| is_catch(exit)).map(|exit| exit.to).collect()
+                        exits
+                            .filter(|exit| is_catch(exit))
+                            .map(|exit| exit.to)
+                            .collect()
                     };
                     self.skip(id, &skipped, region.finallies.is_empty(), times)?;
                 }

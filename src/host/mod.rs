@@ -8,6 +8,7 @@ pub mod graph_json;
 mod host_state;
 pub mod log_entry;
 mod shape;
+pub mod signals;
 pub mod state_json;
 pub mod status;
 #[cfg(test)]

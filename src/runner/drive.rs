@@ -99,10 +99,7 @@ impl Drive {
         let current_node = machine.current_node().cloned();
         Self {
             report: Report::new(session.claimed.graph_hash.is_some()),
-            waits: Waits {
-                may_be_answered: true,
-                ..Waits::default()
-            },
+            waits: Waits::unlooked(),
             session,
             machine,
             view,
@@ -449,7 +446,7 @@ impl Drive {
     }
 
     /// Somebody has ended the execution: what is not yet recorded goes with the record that takes it off the run queue.
-    async fn settle_over(&mut self, write: &HostWrite) -> Ended {
+    pub(super) async fn settle_over(&mut self, write: &HostWrite) -> Ended {
         let news = self.report.take_unrecorded();
         self.session
             .settle(Some((&self.machine, &self.view)), write, news)

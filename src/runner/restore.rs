@@ -224,16 +224,16 @@ fn recovered_view(session: &Session, host: &HostRow) -> View {
 
 impl Drive {
     fn announce(&self, host: &HostRow) {
-    let session = &self.session;
-    let id = session.claimed.execution_id;
-    let name = host.execution_name.clone();
-    if host.status == "failed" {
-        session.tools.telemetry.emit(Event::Retrying { id, name });
-    } else if session.claimed.checkpoint.is_none() {
-        session
-            .tools
-            .telemetry
-            .emit(Event::ExecutionStarted { id, name });
+        let session = &self.session;
+        let id = session.claimed.execution_id;
+        let name = host.execution_name.clone();
+        if host.status == "failed" {
+            session.tools.telemetry.emit(Event::Retrying { id, name });
+        } else if session.claimed.checkpoint.is_none() {
+            session
+                .tools
+                .telemetry
+                .emit(Event::ExecutionStarted { id, name });
+        }
     }
-}
 }

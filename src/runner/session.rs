@@ -119,9 +119,6 @@ impl Session {
         let mut wait = BLOCKED_WAIT.0;
         loop {
             let record = Record {
-                worker: self.worker,
-                execution_id: self.claimed.execution_id,
-                fence: self.claimed.fence,
                 revision: self.revision,
                 host_version: self.host_version,
                 host_status: self.host_status.clone(),
@@ -133,6 +130,11 @@ impl Session {
                 closing_log: news.closing_log.clone(),
                 publish: news.publish.clone(),
                 disposition,
+                requests: news.waits.requests.clone(),
+                consumed: news.waits.consumed.clone(),
+                children: news.waits.children.clone(),
+                cancelled_children: news.waits.cancelled_children.clone(),
+                ..Record::new(self.worker, self.claimed.execution_id, self.claimed.fence)
             };
             match self.tools.writer.record(record).await {
                 Ok(Recorded::Committed) => {

@@ -51,6 +51,16 @@ pub(super) struct Waits {
     refused: HashMap<uuid::Uuid, String>,
 }
 
+impl Waits {
+    /// Those of an execution that has just been taken up.
+    pub(super) fn unlooked() -> Self {
+        Self {
+            may_be_answered: true,
+            ..Self::default()
+        }
+    }
+}
+
 impl WaitNews {
     /// Whether others wait for this to be recorded.
     pub(super) fn is_urgent(&self) -> bool {
@@ -235,7 +245,9 @@ impl Drive {
         loop {
             let loaded: Result<_, StoreError> = async {
                 let rows = if has_signals {
-                    store.load_signals(self.session.claimed.execution_id).await?
+                    store
+                        .load_signals(self.session.claimed.execution_id)
+                        .await?
                 } else {
                     Vec::new()
                 };
@@ -333,7 +345,11 @@ impl Drive {
             .map(|state| state.execution_data)
             .unwrap_or_default();
         if row.status == "completed" {
-            let config = self.graph.graph.node(&waiting.node).map(|node| &node.config);
+            let config = self
+                .graph
+                .graph
+                .node(&waiting.node)
+                .map(|node| &node.config);
             if let Some(Value::Object(mapping)) =
                 config.and_then(|config| config.get("output_mapping"))
             {
@@ -382,7 +398,8 @@ fn gone(name: &str, output: &Object) -> NodeResult {
 /// What a dotted path names in a child's data.
 fn member<'a>(data: &'a Object, path: &str) -> Option<&'a Value> {
     let mut parts = path.trim().split('.').peekable();
-    if matches!(parts.peek(), Some(&("data" | "result" | "execution_data"))) && !data.contains_key(path)
+    if matches!(parts.peek(), Some(&("data" | "result" | "execution_data")))
+        && !data.contains_key(path)
     {
         parts.next();
     }
@@ -432,7 +449,10 @@ fn activity_completed(mut data: Object) -> NodeResult {
     match data.get("error").filter(|error| !error.is_null()) {
         None => NodeResult::Success {
             output,
-            branch: data.get("branch").and_then(Value::as_str).map(str::to_owned),
+            branch: data
+                .get("branch")
+                .and_then(Value::as_str)
+                .map(str::to_owned),
         },
         Some(error) => {
             let text = |key: &str| error.get(key).and_then(Value::as_str);

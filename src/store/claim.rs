@@ -30,6 +30,10 @@ pub struct Claimed {
     pub graph_hash: Option<Vec<u8>>,
     /// The engine's state, as stored; `None` before its first record.
     pub checkpoint: Option<String>,
+    /// How many executions are above it: 0 if no other has started it.
+    pub depth: u32,
+    /// Why the execution that started it no longer wants it, if so: it is to be ended with this text.
+    pub cancel_reason: Option<String>,
     /// The platform's row; `None` if it is gone.
     pub host: Option<HostRow>,
 }
@@ -104,6 +108,8 @@ pub struct HostWrite {
     pub is_completed: bool,
     /// Whether `next_retry_at` is set.
     pub has_next_retry: bool,
+    /// Why the execution that started it no longer wants it, if so: it is to be ended with this text.
+    pub cancel_reason: Option<String>,
 }
 
 /// One recorded row of `workflow_worker.steps`.
@@ -180,6 +186,7 @@ impl Store {
                     error_message: row.try_get("error_message")?,
                     is_completed: row.try_get("is_completed")?,
                     has_next_retry: row.try_get("has_next_retry")?,
+                    cancel_reason: row.try_get("cancel_reason")?,
                 })
             })
             .transpose()
@@ -242,6 +249,8 @@ fn claimed_from(row: &Row) -> Result<Claimed, StoreError> {
         late_by_ms: row.try_get("late_by_ms")?,
         graph_hash: row.try_get("graph_hash")?,
         checkpoint: row.try_get("checkpoint")?,
+        depth: u32::try_from(row.try_get::<_, i32>("depth")?).unwrap_or(0),
+        cancel_reason: row.try_get("cancel_reason")?,
         host,
     })
 }

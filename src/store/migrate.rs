@@ -38,6 +38,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "triggers",
         text: include_str!("../../sql/migrations/0003_triggers.sql"),
     },
+    Migration {
+        version: 4,
+        name: "waits",
+        text: include_str!("../../sql/migrations/0004_waits.sql"),
+    },
 ];
 
 /// Takes the migrations back.

@@ -3,6 +3,7 @@
 //! [`Store`] is a handle to the pool. Each call has a deadline; a connection whose statement ran into it is closed,
 //! because an answer that comes later would be taken for another's.
 
+pub mod children;
 pub mod claim;
 pub mod connect;
 mod error;
@@ -11,6 +12,7 @@ pub mod graphs;
 pub mod migrate;
 pub mod record;
 pub mod repair;
+pub mod signals;
 pub mod sql;
 pub mod workers;
 

@@ -23,11 +23,16 @@ impl Store {
         .await
     }
 
-    /// Makes executions due that were resumed while triggers were off, and those whose worker has no row. Returns how
-    /// many.
+    /// Makes executions due that were resumed while triggers were off, those whose worker has no row, and those that
+    /// wait for a signal or a child that has come and of which nothing has told them. Returns how many.
     pub async fn repair_parked(&self) -> Result<usize, StoreError> {
-        self.query_count(&sql::REPAIR_PARKED, &[&REPAIR_LIMIT])
-            .await
+        let parked = self
+            .query_count(&sql::REPAIR_PARKED, &[&REPAIR_LIMIT])
+            .await?;
+        let waiting = self
+            .query_count(&sql::REPAIR_WAITING, &[&REPAIR_LIMIT])
+            .await?;
+        Ok(parked + waiting)
     }
 
     /// How many runnable host rows are older than `max_age` and left alone.

@@ -38,6 +38,9 @@ statements! {
     LOAD_STEPS = "load_steps" [UUID_ARRAY];
     LOAD_WORKFLOW_GRAPH = "load_workflow_graph" [UUID];
     LOAD_GRAPH = "load_graph" [BYTEA];
+    LOAD_SIGNALS = "load_signals" [UUID];
+    LOAD_CHILDREN = "load_children" [UUID_ARRAY];
+    LOAD_WORKFLOW_FACTS = "load_workflow_facts" [UUID];
     LOAD_HOST_ROW = "load_host_row" [UUID, INT8];
     RECORD = "record" [
         UUID,
@@ -46,7 +49,10 @@ statements! {
         UUID_ARRAY, INT4_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, INT4_ARRAY, TEXT_ARRAY, TEXT_ARRAY,
         TEXT_ARRAY, TIMESTAMPTZ_ARRAY, TIMESTAMPTZ_ARRAY,
         UUID_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TEXT_ARRAY, TIMESTAMP_ARRAY, BOOL_ARRAY,
-        BYTEA_ARRAY, TEXT_ARRAY
+        BYTEA_ARRAY, TEXT_ARRAY, TEXT_ARRAY,
+        UUID_ARRAY, UUID_ARRAY, TEXT_ARRAY, TEXT_ARRAY, UUID_ARRAY, UUID_ARRAY,
+        UUID_ARRAY, UUID_ARRAY, TEXT_ARRAY, UUID_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, INT4_ARRAY, BOOL_ARRAY,
+        UUID_ARRAY, UUID_ARRAY
     ];
     WAS_RECORDED = "was_recorded" [UUID, UUID_ARRAY, INT8_ARRAY, INT4_ARRAY];
     FORGET = "forget" [UUID, INT8];
@@ -61,4 +67,5 @@ statements! {
     FAIL_LEFT_ALONE = "fail_left_alone" [FLOAT8, TEXT, INT8];
     REPAIR = "repair" [FLOAT8, FLOAT8, INT8];
     REPAIR_PARKED = "repair_parked" [INT8];
+    REPAIR_WAITING = "repair_waiting" [INT8];
 }

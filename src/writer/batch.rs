@@ -67,6 +67,16 @@ fn weight(record: &Record) -> usize {
             .iter()
             .map(|entry| entry.message.len())
             .sum::<usize>()
+        + record
+            .requests
+            .iter()
+            .map(|request| request.signal_data.len())
+            .sum::<usize>()
+        + record
+            .children
+            .iter()
+            .map(|child| child.input.len())
+            .sum::<usize>()
 }
 
 #[cfg(test)]
@@ -75,24 +85,12 @@ mod tests {
 
     use super::*;
     use crate::ids::{ExecutionId, Fence, WorkerId};
-    use crate::store::record::Disposition;
 
     fn record(worker: u128, execution: u128, bytes: usize) -> Record {
+        let execution = ExecutionId(Uuid::from_u128(execution));
         Record {
-            worker: WorkerId(Uuid::from_u128(worker)),
-            execution_id: ExecutionId(Uuid::from_u128(execution)),
-            fence: Fence(1),
-            revision: 0,
-            host_version: 0,
-            host_status: "running".to_owned(),
             checkpoint: Some("x".repeat(bytes)),
-            graph: None,
-            input: None,
-            steps: Vec::new(),
-            log: Vec::new(),
-            closing_log: Vec::new(),
-            publish: None,
-            disposition: Disposition::Hold,
+            ..Record::new(WorkerId(Uuid::from_u128(worker)), execution, Fence(1))
         }
     }
 

@@ -32,6 +32,8 @@ mod retry_and_delay;
 mod run;
 /// The statements in sql/queries.
 mod sql_files;
+/// Waits for signals and for children, in the database.
+mod waits;
 /// Notifications, and none.
 mod wake;
 

@@ -40,7 +40,10 @@ enum Block {
         branches: Vec<Vec<Block>>,
     },
     /// Leaves the nearest loop, or its round, in round `at`.
-    Leave { is_break: bool, at: u32 },
+    Leave {
+        is_break: bool,
+        at: u32,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq)]
@@ -67,18 +70,31 @@ fn blocks() -> impl Strategy<Value = Vec<Block>> {
         let several = || prop::collection::vec(inner.clone(), 0..4);
         prop_oneof![
             (0_u32..4, kind.clone(), any::<bool>(), several()).prop_map(
-                |(rounds, kind, has_way_back, body)| Block::Loop { rounds, kind, has_way_back, body }
+                |(rounds, kind, has_way_back, body)| Block::Loop {
+                    rounds,
+                    kind,
+                    has_way_back,
+                    body
+                }
             ),
             (several(), any::<bool>(), several(), any::<bool>()).prop_map(
                 |(body, has_catch, handler, has_finally)| Block::Try {
                     body,
                     has_catch: has_catch || !has_finally,
-                    handler: if has_finally && has_catch { handler } else { Vec::new() },
+                    handler: if has_finally && has_catch {
+                        handler
+                    } else {
+                        Vec::new()
+                    },
                     has_finally,
                 }
             ),
-            (any::<bool>(), prop::collection::vec(several(), 1..4))
-                .prop_map(|(is_sequential, branches)| Block::Branches { is_sequential, branches }),
+            (any::<bool>(), prop::collection::vec(several(), 1..4)).prop_map(
+                |(is_sequential, branches)| Block::Branches {
+                    is_sequential,
+                    branches
+                }
+            ),
         ]
     });
     prop::collection::vec(block, 1..5).prop_map(|blocks| disambiguated(blocks, false))
@@ -90,21 +106,37 @@ fn disambiguated(blocks: Vec<Block>, is_inside: bool) -> Vec<Block> {
     blocks
         .into_iter()
         .map(|block| match block {
-            Block::Try { body, has_catch, handler, has_finally } => Block::Try {
+            Block::Try {
+                body,
+                has_catch,
+                handler,
+                has_finally,
+            } => Block::Try {
                 body: inner(body, true),
                 has_catch,
                 handler: inner(handler, true),
                 has_finally: has_finally || is_inside,
             },
-            Block::Loop { rounds, kind, has_way_back, body } => Block::Loop {
+            Block::Loop {
+                rounds,
+                kind,
+                has_way_back,
+                body,
+            } => Block::Loop {
                 rounds,
                 kind,
                 has_way_back,
                 body: inner(body, is_inside),
             },
-            Block::Branches { is_sequential, branches } => Block::Branches {
+            Block::Branches {
                 is_sequential,
-                branches: branches.into_iter().map(|branch| inner(branch, is_inside)).collect(),
+                branches,
+            } => Block::Branches {
+                is_sequential,
+                branches: branches
+                    .into_iter()
+                    .map(|branch| inner(branch, is_inside))
+                    .collect(),
             },
             other => other,
         })
@@ -152,7 +184,9 @@ impl Drawing {
     }
 
     fn sequence(&mut self, blocks: &[Block], from: Loose) -> Loose {
-        blocks.iter().fold(from, |from, block| self.block(block, &from))
+        blocks
+            .iter()
+            .fold(from, |from, block| self.block(block, &from))
     }
 
     fn block(&mut self, block: &Block, from: &Loose) -> Loose {
@@ -168,7 +202,12 @@ impl Drawing {
                 self.add(node_type, Conduct::Plain, json!({}), &leave);
                 vec![(decides, Some("go"))]
             }
-            Block::Loop { kind, has_way_back, body, .. } => {
+            Block::Loop {
+                kind,
+                has_way_back,
+                body,
+                ..
+            } => {
                 let config = if *kind == LoopKind::SideBySide {
                     json!({"parallel": true, "parallel_limit": 2})
                 } else {
@@ -181,7 +220,12 @@ impl Drawing {
                 }
                 vec![(id, Some("done"))]
             }
-            Block::Try { body, has_catch, handler, has_finally } => {
+            Block::Try {
+                body,
+                has_catch,
+                handler,
+                has_finally,
+            } => {
                 let id = self.add("try", Conduct::Plain, json!({}), from);
                 let mut ends = self.sequence(body, vec![(id, None)]);
                 if *has_catch {
@@ -194,8 +238,15 @@ impl Drawing {
                 }
                 ends
             }
-            Block::Branches { is_sequential, branches } => {
-                let config = if *is_sequential { json!({"sequential": true}) } else { json!({}) };
+            Block::Branches {
+                is_sequential,
+                branches,
+            } => {
+                let config = if *is_sequential {
+                    json!({"sequential": true})
+                } else {
+                    json!({})
+                };
                 let id = self.add("map", Conduct::Plain, config, from);
                 let ends = branches
                     .iter()
@@ -251,11 +302,17 @@ impl Interpreter {
                     None => self.left(Left::NoLoop),
                     Some(_) => {
                         self.nodes += 1;
-                        self.left(if *is_break { Left::Break } else { Left::Continue })
+                        self.left(if *is_break {
+                            Left::Break
+                        } else {
+                            Left::Continue
+                        })
                     }
                 }
             }
-            Block::Loop { rounds, kind, body, .. } => {
+            Block::Loop {
+                rounds, kind, body, ..
+            } => {
                 self.beside += u32::from(*kind == LoopKind::SideBySide);
                 let mut ended = Ok(());
                 for round in 0..*rounds {
@@ -272,7 +329,12 @@ impl Interpreter {
                 self.nodes += u32::from(ended.is_ok());
                 ended
             }
-            Block::Try { body, has_catch, handler, has_finally } => {
+            Block::Try {
+                body,
+                has_catch,
+                handler,
+                has_finally,
+            } => {
                 let mut ended = self.sequence(body, round);
                 if *has_catch && matches!(ended, Err(Left::Error | Left::NoLoop)) {
                     self.nodes += 1;
@@ -281,11 +343,15 @@ impl Interpreter {
                 self.nodes += u32::from(*has_finally) + u32::from(ended.is_ok());
                 ended
             }
-            Block::Branches { is_sequential, branches } => {
+            Block::Branches {
+                is_sequential,
+                branches,
+            } => {
                 self.nodes += 1;
                 self.beside += u32::from(!is_sequential && branches.len() > 1);
-                let ended: Result<(), Left> =
-                    branches.iter().try_for_each(|branch| self.sequence(branch, round));
+                let ended: Result<(), Left> = branches
+                    .iter()
+                    .try_for_each(|branch| self.sequence(branch, round));
                 self.beside -= u32::from(!is_sequential && branches.len() > 1);
                 self.nodes += u32::from(ended.is_ok());
                 ended
@@ -310,7 +376,13 @@ fn success(branch: Option<&str>) -> NodeResult {
 
 /// What a node that was started answers.
 fn answer(conduct: &Conduct, command: &Command, now: crate::ids::Timestamp) -> NodeResult {
-    let Command::RunNode { attempt, round, locals, .. } = command else {
+    let Command::RunNode {
+        attempt,
+        round,
+        locals,
+        ..
+    } = command
+    else {
         panic!("not a node");
     };
     let index = locals.iter().rev().find(|(name, _)| name == "index");
@@ -321,9 +393,7 @@ fn answer(conduct: &Conduct, command: &Command, now: crate::ids::Timestamp) -> N
             let leaves = index.unwrap_or_default() == u64::from(*at);
             success(Some(if leaves { "leave" } else { "go" }))
         }
-        Conduct::Block(Block::Fails) => {
-            NodeResult::failure(FailureKind::Permanent, "Error", "no")
-        }
+        Conduct::Block(Block::Fails) => NodeResult::failure(FailureKind::Permanent, "Error", "no"),
         Conduct::Block(Block::FailsFirst) if *attempt == 1 => {
             NodeResult::failure(FailureKind::Retryable, "Error", "not yet")
         }
@@ -346,7 +416,12 @@ struct Run {
 }
 
 /// Runs a program in the engine.
-fn run(drawing: &Drawing, graph: &Arc<Graph>, order: &[prop::sample::Index], deaths: &[bool]) -> Run {
+fn run(
+    drawing: &Drawing,
+    graph: &Arc<Graph>,
+    order: &[prop::sample::Index],
+    deaths: &[bool],
+) -> Run {
     let restore = |checkpoint: Option<Checkpoint>, steps: &[Step]| {
         Machine::restore(
             Arc::clone(graph),
@@ -364,9 +439,16 @@ fn run(drawing: &Drawing, graph: &Arc<Graph>, order: &[prop::sample::Index], dea
     let mut fresh = machine.apply(Event::Start, now).unwrap();
     for event in 0..20_000 {
         for step in &fresh {
-            if !matches!(step.status, StepStatus::Failed | StepStatus::Opened | StepStatus::Joined) {
+            if !matches!(
+                step.status,
+                StepStatus::Failed | StepStatus::Opened | StepStatus::Joined
+            ) {
                 let is_new = recorded.insert((step.node.clone(), step.visit));
-                assert!(is_new, "visit {} of {} was recorded twice", step.visit, step.node);
+                assert!(
+                    is_new,
+                    "visit {} of {} was recorded twice",
+                    step.visit, step.node
+                );
             }
         }
         steps.append(&mut fresh);
@@ -383,13 +465,25 @@ fn run(drawing: &Drawing, graph: &Arc<Graph>, order: &[prop::sample::Index], dea
         }
         while let Some(command) = machine.next_command() {
             match &command {
-                Command::RunNode { token, node, visit, .. } => {
+                Command::RunNode {
+                    token, node, visit, ..
+                } => {
                     let is_done = recorded.contains(&(node.clone(), *visit));
                     assert!(!is_done, "{node} runs again after it was recorded");
                     open.push((*token, command));
                 }
-                Command::Complete => return Run { steps, is_complete: true },
-                Command::Fail { .. } => return Run { steps, is_complete: false },
+                Command::Complete => {
+                    return Run {
+                        steps,
+                        is_complete: true,
+                    };
+                }
+                Command::Fail { .. } => {
+                    return Run {
+                        steps,
+                        is_complete: false,
+                    };
+                }
             }
         }
         assert_eq!(machine.in_flight().count(), open.len());

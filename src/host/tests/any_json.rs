@@ -36,7 +36,7 @@ fn key() -> impl Strategy<Value = String> {
     prop_oneof![4 => prop::sample::select(known.to_vec()).prop_map(str::to_owned), 1 => any::<String>()]
 }
 
-fn value() -> impl Strategy<Value = Value> {
+pub(in crate::host) fn value() -> impl Strategy<Value = Value> {
     let plain = prop_oneof![
         Just(Value::Null),
         any::<bool>().prop_map(Value::from),

@@ -1,6 +1,6 @@
 //! Times and NUL; the graphs and states, and what holds for any JSON, are beside.
 
-mod any_json;
+pub(super) mod any_json;
 mod graph_json;
 mod state_json;
 
