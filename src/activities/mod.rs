@@ -7,6 +7,7 @@
 pub mod native;
 pub mod python;
 pub mod registry;
+pub mod remote;
 pub mod spec;
 
 use std::borrow::Cow;
