@@ -73,6 +73,15 @@ need_pgbouncer() {
     fi
 }
 
+# For the tests: the activity host in integrations/python.
+need_python() {
+    if ! have python3; then
+        apt_install python3
+    fi
+    python3 -c 'import sys; sys.exit(sys.version_info < (3, 10))' ||
+        die "$(python3 --version) is too old; 3.10 or newer is needed"
+}
+
 # Rust, and the C compiler and linker that building QuickJS needs.
 need_compilers() {
     if ! have cargo && [ -r "${CARGO_HOME:-${HOME:-/root}/.cargo}/env" ]; then

@@ -2,7 +2,7 @@
 //!
 //! Order of start: schema, registration, heartbeat, writer, listener, dispatcher. Stop is the reverse: the dispatcher
 //! first (no more claims, running nodes end or are handed back), then the writer when its last record is answered, then
-//! listener and heartbeat, and last the worker's own row.
+//! the activity host, listener and heartbeat, and last the worker's own row.
 
 use std::sync::Arc;
 use std::time::Duration;
@@ -15,6 +15,7 @@ use tokio_util::sync::CancellationToken;
 use crate::activities::native::evaluator::Evaluator;
 use crate::activities::native::http::{HttpLimits, http_client};
 use crate::activities::registry::{Registry, Services};
+use crate::activities::remote::{self, HostProcess, Remote};
 use crate::clock::DatabaseClock;
 use crate::config::{Config, process_variable};
 use crate::dispatcher::{Dispatcher, Settings, Slots};
@@ -74,11 +75,13 @@ pub struct Worker {
     /// One connection for the heartbeat, so that it never waits behind other work.
     heartbeat_store: Store,
     registry: Arc<Registry>,
+    /// The activity host, if the worker starts it.
+    host_process: Option<HostProcess>,
     telemetry: Telemetry,
 }
 
 /// What native activities share.
-fn services(config: &Config) -> Result<Services, StartError> {
+fn services(config: &Config, remote: Option<Remote>) -> Result<Services, StartError> {
     let limits = Limits {
         time: config.node.expression_timeout,
         memory_bytes: config.node.expression_memory_bytes,
@@ -89,6 +92,7 @@ fn services(config: &Config) -> Result<Services, StartError> {
         http_limits: HttpLimits::default(),
         expressions: Evaluator::new(limits, EXPRESSION_THREADS),
         max_depth: config.node.max_depth,
+        remote,
     })
 }
 
@@ -110,19 +114,23 @@ impl Worker {
         for_heartbeat.pool_size = 1;
         for_heartbeat.statement_timeout =
             for_heartbeat.statement_timeout.min(config.worker.lease / 3);
-        let registry = Registry::native(&services(&config)?);
+        let (remote, host_process) =
+            remote::connect(&config.activities, config.node.timeout, &telemetry)
+                .map_err(|error| StartError::Part(with_causes(&error)))?;
+        let registry = Registry::native(&services(&config, remote)?);
         let store = Store::new(&for_work)?;
         Ok(Self {
             heartbeat_store: Store::new(&for_heartbeat)?.with_clock(Arc::clone(store.clock())),
             store,
             registry: Arc::new(registry),
+            host_process,
             config,
             telemetry,
         })
     }
 
     /// Runs until `stop` is cancelled, and then until everything is handed back.
-    pub async fn run(self, stop: CancellationToken) -> Result<(), StartError> {
+    pub async fn run(mut self, stop: CancellationToken) -> Result<(), StartError> {
         let facts = tokio::select! {
             facts = self.prepare() => facts?,
             () = stop.cancelled() => return Ok(()),
@@ -148,6 +156,11 @@ impl Worker {
         let mut parts = JoinSet::new();
         parts.spawn(heartbeat.run(background.clone()));
         parts.spawn(listener.run(background.clone()));
+        let hosting = CancellationToken::new();
+        let mut host = JoinSet::new();
+        if let Some(process) = self.host_process.take() {
+            host.spawn(process.run(hosting.clone()));
+        }
         let mut writing = JoinSet::new();
         writing.spawn(writer.run());
         // The first look comes at once, not when the listener is up.
@@ -155,6 +168,8 @@ impl Worker {
         dispatcher.run(stop).await;
         // The dispatcher has dropped the last handle to the writer.
         drop(tokio::time::timeout(STOP_LIMIT, writing.join_next()).await);
+        hosting.cancel();
+        drop(tokio::time::timeout(remote::STOP_LIMIT, host.join_next()).await);
         background.cancel();
         let ended = async { while parts.join_next().await.is_some() {} };
         drop(tokio::time::timeout(STOP_LIMIT, ended).await);

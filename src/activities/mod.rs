@@ -7,8 +7,10 @@
 pub mod native;
 pub mod python;
 pub mod registry;
+pub mod remote;
 pub mod spec;
 
+use std::borrow::Cow;
 use std::future::Future;
 use std::pin::Pin;
 use std::sync::Arc;
@@ -133,7 +135,7 @@ pub struct Failure {
     /// What there is to show all the same.
     pub output: Object,
     /// What a `catch` node's `error_type` names, such as `HTTPError`.
-    pub error_type: &'static str,
+    pub error_type: Cow<'static, str>,
     /// How long to wait before the next attempt at least, where the other side has said so.
     pub retry_after: Option<std::time::Duration>,
 }
@@ -145,7 +147,7 @@ impl Failure {
             kind: FailureKind::Permanent,
             message: message.into(),
             output: Object::new(),
-            error_type: "ConfigurationError",
+            error_type: Cow::Borrowed("ConfigurationError"),
             retry_after: None,
         }
     }
@@ -156,15 +158,18 @@ impl Failure {
             kind: FailureKind::Retryable,
             message: message.into(),
             output: Object::new(),
-            error_type: "Error",
+            error_type: Cow::Borrowed("Error"),
             retry_after: None,
         }
     }
 
     /// The same, of another type.
     #[must_use]
-    pub fn of_type(self, error_type: &'static str) -> Self {
-        Self { error_type, ..self }
+    pub fn of_type(self, error_type: impl Into<Cow<'static, str>>) -> Self {
+        Self {
+            error_type: error_type.into(),
+            ..self
+        }
     }
 
     /// The same, with something to show.

@@ -3,7 +3,6 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Activity;
 use super::native::approval::{HumanApproval, WaitForSignal};
 use super::native::condition::Condition;
 use super::native::control::attempt::Try;
@@ -15,6 +14,8 @@ use super::native::sub_workflow::SubWorkflow;
 use super::native::switch::Switch;
 use super::native::trigger::Trigger;
 use super::native::variable::{GetVariable, SetVariable};
+use super::remote::{self, Remote};
+use super::{Activity, Spec};
 
 /// What the native activities share.
 #[derive(Clone, Debug)]
@@ -27,16 +28,20 @@ pub struct Services {
     pub expressions: Evaluator,
     /// `WORKFLOW_MAX_SUB_WORKFLOW_DEPTH`.
     pub max_depth: u32,
+    /// Runs what the worker does not run itself, if there is an activity host.
+    pub remote: Option<Remote>,
 }
 
 /// The activities by node type. Built once; cheap to clone.
 #[derive(Clone, Debug, Default)]
 pub struct Registry {
     activities: BTreeMap<&'static str, Arc<dyn Activity>>,
+    /// Runs every other type.
+    fallback: Option<Arc<dyn Activity>>,
 }
 
 impl Registry {
-    /// The node types that the worker runs itself.
+    /// The node types that the worker runs itself; with an activity host, all others too.
     pub fn native(services: &Services) -> Self {
         let mut registry = Self::default();
         let expressions = || services.expressions.clone();
@@ -85,7 +90,26 @@ impl Registry {
                 max_depth: services.max_depth,
             },
         );
+        if let Some(remote) = &services.remote {
+            registry.go_remote(remote);
+        }
         registry
+    }
+
+    /// Sends to an activity host what it is to run, and all that nothing else runs.
+    fn go_remote(&mut self, remote: &Remote) {
+        for (node_type, activity) in &mut self.activities {
+            if remote.types().iter().any(|name| name == node_type) {
+                // The keys stay what they are: templates are resolved as for the native activity.
+                *activity = Arc::new(remote.activity(activity.spec()));
+            }
+        }
+        for (node_type, spec) in remote::known() {
+            self.activities
+                .entry(node_type)
+                .or_insert_with(|| Arc::new(remote.activity(spec)));
+        }
+        self.fallback = Some(Arc::new(remote.custom()));
     }
 
     /// Has an activity run these node types, instead of any that ran them before.
@@ -98,7 +122,16 @@ impl Registry {
 
     /// The activity of a node type.
     pub fn get(&self, node_type: &str) -> Option<Arc<dyn Activity>> {
-        self.activities.get(node_type).cloned()
+        self.activities
+            .get(node_type)
+            .or(self.fallback.as_ref())
+            .cloned()
+    }
+
+    /// What a node type says of itself; also of those of the platform that need an activity host where there is none.
+    pub fn spec(&self, node_type: &str) -> Option<&'static Spec> {
+        let here = self.get(node_type).map(|activity| activity.spec());
+        here.or_else(|| remote::known_spec(node_type))
     }
 
     /// The node types, sorted.
@@ -108,9 +141,14 @@ impl Registry {
 
     /// What a user reads whose node has a type that nobody runs.
     pub fn unknown_type(&self, node_type: &str) -> String {
+        const NO_HOST: &str = "an activity host, and none is configured: set WORKFLOW_ACTIVITY_URL or \
+                               WORKFLOW_ACTIVITY_COMMAND";
+        if remote::known_spec(node_type).is_some() {
+            return format!("node type {node_type:?} runs on {NO_HOST}");
+        }
         let known: Vec<&str> = self.types().collect();
         format!(
-            "no activity for node type {node_type:?}; known types: {}",
+            "no activity for node type {node_type:?}; known types: {}; any other runs on {NO_HOST}",
             known.join(", ")
         )
     }
@@ -120,22 +158,88 @@ impl Registry {
 mod tests {
     use super::*;
     use crate::activities::native::http::http_client;
+    use crate::config::{ActivityConfig, ActivityHost, ActivityUrl};
     use crate::expr::Limits;
+    use crate::telemetry::Telemetry;
 
-    #[test]
-    fn an_unknown_type_is_answered_with_the_known_ones() {
-        let registry = Registry::native(&Services {
+    fn registry(remote: Option<Remote>) -> Registry {
+        Registry::native(&Services {
             http: http_client().unwrap(),
             http_limits: HttpLimits::default(),
             expressions: Evaluator::new(Limits::default(), 1),
             max_depth: 5,
-        });
+            remote,
+        })
+    }
+
+    fn remote(types: &[&str]) -> Option<Remote> {
+        let config = ActivityConfig {
+            host: ActivityUrl::parse("http://127.0.0.1:1").map(ActivityHost::At),
+            token: None,
+            types: types.iter().map(|name| (*name).to_owned()).collect(),
+        };
+        let limit = std::time::Duration::from_secs(1);
+        remote::connect(&config, limit, &Telemetry::default())
+            .unwrap()
+            .0
+    }
+
+    /// Whether an activity host runs the type.
+    fn is_remote(registry: &Registry, node_type: &str) -> bool {
+        format!("{:?}", registry.get(node_type).unwrap()).starts_with("RemoteActivity")
+    }
+
+    #[test]
+    fn an_unknown_type_is_answered_with_the_known_ones() {
+        let registry = registry(None);
         assert!(registry.get("if").is_some());
         assert!(registry.get("frobnicate").is_none());
+        assert!(registry.spec("frobnicate").is_none());
+        let message = registry.unknown_type("frobnicate");
+        let known: Vec<_> = registry.types().collect();
         assert_eq!(
-            registry.unknown_type("frobnicate"),
-            "no activity for node type \"frobnicate\"; known types: condition, delay, get_variable, http_request, \
-             if, set_variable, switch, trigger, wait"
+            message,
+            format!(
+                "no activity for node type \"frobnicate\"; known types: {}; any other runs on an activity host, and \
+                 none is configured: set WORKFLOW_ACTIVITY_URL or WORKFLOW_ACTIVITY_COMMAND",
+                known.join(", ")
+            )
         );
+        assert!(message.contains("condition, delay"), "{message}");
+    }
+
+    #[test]
+    fn without_a_host_a_type_of_the_platform_says_what_it_needs() {
+        let registry = registry(None);
+        assert!(registry.get("agent").is_none());
+        assert_eq!(
+            registry.unknown_type("agent"),
+            "node type \"agent\" runs on an activity host, and none is configured: set WORKFLOW_ACTIVITY_URL or \
+             WORKFLOW_ACTIVITY_COMMAND"
+        );
+        assert!(registry.spec("agent").unwrap().key("task").is_some());
+    }
+
+    #[test]
+    fn a_host_runs_what_the_worker_does_not_run_itself() {
+        let registry = registry(remote(&[]));
+        for node_type in ["agent", "connector", "osint", "frobnicate"] {
+            assert!(is_remote(&registry, node_type), "{node_type}");
+        }
+        for node_type in ["http_request", "if", "trigger"] {
+            assert!(!is_remote(&registry, node_type), "{node_type}");
+        }
+        assert!(registry.types().any(|name| name == "rag_switch"));
+        let keys = registry.get("agent").unwrap().spec();
+        assert!(keys.key("task").is_some());
+    }
+
+    #[test]
+    fn a_type_can_be_sent_to_the_host_and_keeps_its_keys() {
+        let registry = registry(remote(&["switch"]));
+        assert!(is_remote(&registry, "switch"));
+        assert!(!is_remote(&registry, "if"));
+        let switch = registry.get("switch").unwrap().spec();
+        assert!(switch.is_program("switch_expression"));
     }
 }

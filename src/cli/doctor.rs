@@ -1,8 +1,12 @@
 //! `workflow-worker doctor`: what is in force, and what is wrong.
 
+use tokio_util::sync::CancellationToken;
+
 use super::output;
-use crate::config::Config;
-use crate::store::{Store, connect, migrate};
+use crate::activities::remote::{self, Health, HostProcess};
+use crate::config::{ActivityHost, Config};
+use crate::store::{Store, connect, migrate, with_causes};
+use crate::telemetry::{Event, Telemetry};
 
 /// A check's result.
 struct Findings {
@@ -40,6 +44,7 @@ pub(super) async fn run(config: &Config) -> anyhow::Result<bool> {
         findings.note("config", warning);
     }
     check(config, &mut findings).await;
+    check_activity_host(config, &mut findings).await;
     output::table(&findings.rows);
     Ok(findings.is_well)
 }
@@ -178,4 +183,55 @@ async fn check_workers(store: &Store, findings: &mut Findings) -> anyhow::Result
         findings.good("run queue", &text);
     }
     Ok(())
+}
+
+/// Whether the activity host answers, and what it serves. One that the worker would start is started for that.
+async fn check_activity_host(config: &Config, findings: &mut Findings) {
+    const WHAT: &str = "activity host";
+    let place = match &config.activities.host {
+        None => {
+            return findings.note(WHAT, "none: only the worker's own node types run");
+        }
+        Some(ActivityHost::At(url)) => url.to_string(),
+        Some(ActivityHost::Command(_)) => "started for this check".to_owned(),
+    };
+    let telemetry = Telemetry::default();
+    let health = match remote::connect(&config.activities, config.node.timeout, &telemetry) {
+        Err(error) => Err(with_causes(&error)),
+        Ok((_, Some(process))) => start_and_ask(process, &telemetry).await,
+        Ok((Some(remote), None)) => remote.health().await,
+        Ok((None, None)) => return,
+    };
+    match health {
+        Ok(Health {
+            types: Some(types), ..
+        }) => findings.good(WHAT, &format!("{place}: serves {}", types.join(", "))),
+        Ok(Health { types: None, .. }) => {
+            findings.good(WHAT, &format!("{place}: does not say what it serves"));
+        }
+        Err(error) => findings.bad(WHAT, &format!("{place}: {error}")),
+    }
+}
+
+/// Starts an activity host, asks it how it is, and stops it. The error ends with the host's last words.
+async fn start_and_ask(process: HostProcess, telemetry: &Telemetry) -> Result<Health, String> {
+    let mut events = telemetry.subscribe();
+    let stop = CancellationToken::new();
+    let endpoint = process.endpoint();
+    let ask = async {
+        let health = endpoint.health().await;
+        stop.cancel();
+        health
+    };
+    let (health, ()) = tokio::join!(ask, process.run(stop.clone()));
+    let mut last_words = String::new();
+    while let Ok(event) = events.try_recv() {
+        if let Event::ActivityHostLine { line, .. } = &*event {
+            last_words.clone_from(line);
+        }
+    }
+    health.map_err(|error| match last_words.as_str() {
+        "" => error,
+        words => format!("{error}; its last words: {words}"),
+    })
 }

@@ -7,6 +7,7 @@
 //! Nothing here prints a secret: passwords are `SecretString`s, URLs show `***`, and a wrong value of a secret
 //! setting is not repeated in the error.
 
+mod activities;
 mod database;
 pub mod database_url;
 mod parse;
@@ -18,6 +19,7 @@ mod tests;
 use std::fs;
 use std::time::Duration;
 
+pub use activities::{ActivityConfig, ActivityHost, ActivityUrl};
 pub use database_url::{DatabaseUrl, DatabaseUrlError, Host, SslMode};
 pub use reader::{ConfigErrors, InForce, Problem, Source};
 
@@ -40,6 +42,8 @@ pub struct Config {
     pub bounds: Bounds,
     /// Limits of a single node.
     pub node: NodeConfig,
+    /// Where the nodes run that the worker does not run itself.
+    pub activities: ActivityConfig,
     /// What is logged, and how.
     pub log: LogConfig,
     in_force: Vec<InForce>,
@@ -175,6 +179,7 @@ impl Config {
             expression_memory_bytes: to_usize(reader.integer(&settings::EXPRESSION_MEMORY))
                 .saturating_mul(1024 * 1024),
         };
+        let activities = activities::read(&mut reader);
         let log = read_log(&mut reader, environment);
         let (in_force, problems) = reader.finish();
         match database {
@@ -185,6 +190,7 @@ impl Config {
                 retry,
                 bounds,
                 node,
+                activities,
                 log,
                 in_force,
             }),

@@ -186,6 +186,14 @@ settings! {
         "The longest evaluation of one expression.");
     EXPRESSION_MEMORY = row("WORKFLOW_EXPRESSION_MEMORY_MB", Some("64"), Kind::Integer { min: 4, max: 1_024, unit: "MiB" },
         "The most memory that one evaluation may hold.");
+    ACTIVITY_URL = row("WORKFLOW_ACTIVITY_URL", None, Kind::Text("http://host:port, https://host or unix:/path, without a password"),
+        "The activity host: runs the node types that the worker does not run itself.");
+    ACTIVITY_COMMAND = row("WORKFLOW_ACTIVITY_COMMAND", None, Kind::Text("a program and its arguments; no shell"),
+        "Instead of a URL: starts the activity host, watches it, and stops it with the worker.");
+    ACTIVITY_TOKEN = secret("WORKFLOW_ACTIVITY_TOKEN", Kind::Text("printable ASCII without spaces"),
+        "Sent to the activity host as `Authorization: Bearer`.");
+    ACTIVITY_TYPES = row("WORKFLOW_ACTIVITY_TYPES", None, Kind::Text("node types, separated by commas"),
+        "Node types that go to the activity host although the worker could run them itself.");
     LOG = row("WORKFLOW_WORKER_LOG", Some("info"), Kind::Text("a filter such as `info,workflow_worker=debug`"),
         "What is logged.");
     LOG_FORMAT = row("WORKFLOW_WORKER_LOG_FORMAT", Some("auto"), Kind::Choice(&["auto", "human", "json"]),

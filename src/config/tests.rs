@@ -335,3 +335,93 @@ fn the_markdown_table_has_a_row_for_each_setting() {
         );
     }
 }
+
+#[test]
+fn an_activity_host_has_a_url_or_a_command() {
+    let host = |name: &str, value: &str| with(&[(name, value)]).activities.host;
+    assert_eq!(with(&[]).activities.host, None);
+    assert_eq!(
+        host("WORKFLOW_ACTIVITY_COMMAND", "python3 -m 'the host' --x=1"),
+        Some(ActivityHost::Command(
+            ["python3", "-m", "the host", "--x=1"]
+                .map(str::to_owned)
+                .to_vec()
+        ))
+    );
+    for (text, shown) in [
+        ("unix:/run/host.sock", "unix:/run/host.sock"),
+        ("unix:///run/host.sock", "unix:/run/host.sock"),
+        ("http://127.0.0.1:8085", "http://127.0.0.1:8085/"),
+        ("https://host.internal/base/", "https://host.internal/base/"),
+    ] {
+        match host("WORKFLOW_ACTIVITY_URL", text) {
+            Some(ActivityHost::At(url)) => assert_eq!(url.to_string(), shown),
+            other => panic!("{text}: {other:?}"),
+        }
+    }
+}
+
+#[test]
+fn a_wrong_activity_host_is_refused_by_name_and_without_its_password() {
+    for url in [
+        "host:8085",
+        "ftp://host",
+        "unix:host.sock",
+        "unix:",
+        "http://u:hunter3@host",
+        "http://host/?a=b",
+    ] {
+        let found = problems(&[DATABASE, ("WORKFLOW_ACTIVITY_URL", url)]);
+        assert_eq!(
+            found,
+            [
+                "WORKFLOW_ACTIVITY_URL: it is not http://host:port, https://host or unix:/path, without a password"
+            ],
+            "{url}"
+        );
+    }
+    assert_eq!(
+        problems(&[DATABASE, ("WORKFLOW_ACTIVITY_COMMAND", "python3 'x")]),
+        [
+            "WORKFLOW_ACTIVITY_COMMAND is \"python3 'x\": allowed is a program and its arguments, quoted as in a \
+             shell; a quote is not closed"
+        ]
+    );
+    let both = problems(&[
+        DATABASE,
+        ("WORKFLOW_ACTIVITY_URL", "http://host"),
+        ("WORKFLOW_ACTIVITY_COMMAND", "host"),
+    ]);
+    assert_eq!(
+        both,
+        [
+            "WORKFLOW_ACTIVITY_COMMAND is \"host\": allowed is only one of WORKFLOW_ACTIVITY_COMMAND and \
+             WORKFLOW_ACTIVITY_URL: the host is reached at a URL, or started by the worker"
+        ]
+    );
+    assert_eq!(
+        problems(&[DATABASE, ("WORKFLOW_ACTIVITY_TOKEN", "two words")]),
+        ["WORKFLOW_ACTIVITY_TOKEN: it has a space or another character that a header cannot hold"]
+    );
+}
+
+#[test]
+fn types_go_to_an_activity_host_only_if_there_is_one_and_if_they_do_work() {
+    let host = ("WORKFLOW_ACTIVITY_URL", "http://host");
+    let types = with(&[host, ("WORKFLOW_ACTIVITY_TYPES", "ai_prompt, code,")]);
+    assert_eq!(types.activities.types, ["ai_prompt", "code"]);
+    assert_eq!(
+        problems(&[DATABASE, ("WORKFLOW_ACTIVITY_TYPES", "code")]),
+        [
+            "WORKFLOW_ACTIVITY_TYPES is \"code\": allowed is nothing without WORKFLOW_ACTIVITY_URL or \
+             WORKFLOW_ACTIVITY_COMMAND"
+        ]
+    );
+    assert_eq!(
+        problems(&[DATABASE, host, ("WORKFLOW_ACTIVITY_TYPES", "code, loop")]),
+        [
+            "WORKFLOW_ACTIVITY_TYPES is \"loop\": allowed is node types that do work; what steers the graph is the \
+             worker's own"
+        ]
+    );
+}

@@ -166,4 +166,28 @@ pub enum Event {
         /// What.
         error: String,
     },
+    /// The worker has started its activity host.
+    ActivityHostStarted {
+        /// Its process id.
+        pid: u32,
+    },
+    /// The activity host that the worker started answers.
+    ActivityHostReady {
+        /// The node types that it serves, if it says so.
+        types: Option<Vec<String>>,
+    },
+    /// The activity host that the worker started has ended or does not answer; it is started again.
+    ActivityHostLost {
+        /// Why.
+        error: String,
+        /// When.
+        restart_in: Duration,
+    },
+    /// The activity host that the worker started has printed a line.
+    ActivityHostLine {
+        /// The line, cut if it is long.
+        line: String,
+        /// Whether it came on standard error.
+        is_stderr: bool,
+    },
 }

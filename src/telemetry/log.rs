@@ -59,6 +59,10 @@ pub(super) fn write(event: &Event) {
         | Event::Repaired { .. }
         | Event::MissedWakeup { .. }
         | Event::LeftAlone { .. } => of_the_fleet(event),
+        Event::ActivityHostStarted { .. }
+        | Event::ActivityHostReady { .. }
+        | Event::ActivityHostLost { .. }
+        | Event::ActivityHostLine { .. } => of_the_activity_host(event),
     }
 }
 
@@ -176,6 +180,30 @@ fn of_the_fleet(event: &Event) {
             "{executions} running execution(s) started more than {max_age:?} ago, before this worker knew them, and are \
              left alone; see `workflow-worker adopt --help`"
         ),
+        other => debug!("{other:?}"),
+    }
+}
+
+fn of_the_activity_host(event: &Event) {
+    match event {
+        Event::ActivityHostStarted { pid } => {
+            info!(pid, "the activity host is started");
+        }
+        Event::ActivityHostReady { types: Some(types) } => {
+            info!("the activity host is ready; it serves {}", types.join(", "));
+        }
+        Event::ActivityHostReady { types: None } => info!("the activity host is ready"),
+        Event::ActivityHostLost { error, restart_in } => {
+            warn!("the activity host is lost: {error}; it is started again in {restart_in:?}");
+        }
+        Event::ActivityHostLine {
+            line,
+            is_stderr: false,
+        } => info!("activity host: {line}"),
+        Event::ActivityHostLine {
+            line,
+            is_stderr: true,
+        } => warn!("activity host: {line}"),
         other => debug!("{other:?}"),
     }
 }

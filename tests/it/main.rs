@@ -26,6 +26,8 @@ mod pause;
 mod python_host;
 /// Rows recorded from the Python worker.
 mod recorded;
+/// Nodes that an activity host runs.
+mod remote;
 /// Retries and delays.
 mod retry_and_delay;
 /// What a run leaves behind.

@@ -13,6 +13,7 @@ use workflow_worker::expr::{ErrorKind, ExprError, Language, Limits, Scope};
 
 use crate::support::database::{Database, Variant};
 use crate::support::flow::{chain, insert, insert_workflow, node, trigger};
+use crate::support::process::{kill9, wait_until_gone};
 use crate::support::wait::{SOON, wait_until};
 use crate::support::worker::WorkerProcess;
 
@@ -53,27 +54,6 @@ fn idle_host(hosts: &Hosts) -> u32 {
     let idle = hosts.idle();
     assert_eq!(idle.len(), 1, "{idle:?}");
     idle[0]
-}
-
-fn is_running(id: u32) -> bool {
-    // A process that has ended and was not waited for has no command line any more.
-    std::fs::read(format!("/proc/{id}/cmdline")).is_ok_and(|line| !line.is_empty())
-}
-
-fn kill9(id: u32) {
-    let status = Command::new("kill").args(["-9", &id.to_string()]).status();
-    assert!(status.unwrap().success());
-}
-
-async fn wait_until_gone(id: u32) {
-    wait_until("the host to end", SOON, async || {
-        if is_running(id) {
-            Err(format!("{id} runs"))
-        } else {
-            Ok(())
-        }
-    })
-    .await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

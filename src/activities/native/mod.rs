@@ -16,4 +16,4 @@ pub mod trigger;
 pub mod variable;
 
 #[cfg(test)]
-mod testing;
+pub(in crate::activities) mod testing;

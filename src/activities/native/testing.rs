@@ -9,14 +9,14 @@ use crate::activities::{Activity, Context, Failure, Node, Object, Outcome};
 use crate::expr::Limits;
 use crate::ids::{ExecutionId, NodeId};
 
-pub(super) fn object(value: Value) -> Object {
+pub(in crate::activities) fn object(value: Value) -> Object {
     match value {
         Value::Object(object) => object,
         other => panic!("{other} is not an object"),
     }
 }
 
-pub(super) fn node(node_type: &str, config: Value) -> Node {
+pub(in crate::activities) fn node(node_type: &str, config: Value) -> Node {
     Node {
         id: NodeId::from("n1"),
         node_type: Arc::from(node_type),
@@ -24,7 +24,7 @@ pub(super) fn node(node_type: &str, config: Value) -> Node {
     }
 }
 
-pub(super) fn context(data: Value) -> Context {
+pub(in crate::activities) fn context(data: Value) -> Context {
     Context {
         execution_id: ExecutionId(uuid::Uuid::nil()),
         visit: 1,
@@ -42,12 +42,12 @@ pub(super) fn context(data: Value) -> Context {
     }
 }
 
-pub(super) fn evaluator() -> Evaluator {
+pub(in crate::activities) fn evaluator() -> Evaluator {
     Evaluator::new(Limits::default(), 2)
 }
 
 /// Runs an activity once.
-pub(super) async fn run(
+pub(in crate::activities) async fn run(
     activity: &dyn Activity,
     config: Value,
     context: &Context,
@@ -56,7 +56,7 @@ pub(super) async fn run(
 }
 
 /// The output and the branch of an activity that is done.
-pub(super) fn done(result: Result<Outcome, Failure>) -> (Value, Option<String>) {
+pub(in crate::activities) fn done(result: Result<Outcome, Failure>) -> (Value, Option<String>) {
     match result {
         Ok(Outcome::Done { output, branch }) => (Value::Object(output), branch),
         other => panic!("not done: {other:?}"),

@@ -6,7 +6,7 @@ use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
-use super::wait::{SOON, wait_until_blocking};
+use super::wait::{SOON, wait_until, wait_until_blocking};
 
 /// A child process. Killed when it is dropped.
 #[derive(Debug)]
@@ -95,4 +95,28 @@ fn keep_lines(pipe: impl Read + Send + 'static, lines: &Arc<Mutex<Vec<String>>>)
                 .push(String::from_utf8_lossy(&line).into_owned());
         }
     });
+}
+
+/// Whether a process that is not our child runs.
+pub(crate) fn is_running(id: u32) -> bool {
+    // A process that has ended and was not waited for has no command line any more.
+    std::fs::read(format!("/proc/{id}/cmdline")).is_ok_and(|line| !line.is_empty())
+}
+
+/// `kill -9` of a process that is not our child.
+pub(crate) fn kill9(id: u32) {
+    let status = Command::new("kill").args(["-9", &id.to_string()]).status();
+    assert!(status.unwrap().success());
+}
+
+/// Waits for the end of a process that is not our child.
+pub(crate) async fn wait_until_gone(id: u32) {
+    wait_until("the process to end", SOON, async || {
+        if is_running(id) {
+            Err(format!("{id} runs"))
+        } else {
+            Ok(())
+        }
+    })
+    .await;
 }

@@ -20,26 +20,29 @@ pub enum ClientError {
 }
 
 /// Makes the client: a pool of connections, HTTP/1.1 and HTTP/2, at most 10 redirects, 10 seconds to connect.
+pub fn http_client() -> Result<reqwest::Client, ClientError> {
+    Ok(client_builder()?.build()?)
+}
+
+/// The same client, not yet made.
 ///
 /// It trusts what the system trusts (`SSL_CERT_FILE`, `SSL_CERT_DIR`, `/etc/ssl`), and Mozilla's list, which is part
 /// of the binary, on a system that has none, such as an empty container image.
-pub fn http_client() -> Result<reqwest::Client, ClientError> {
+pub(in crate::activities) fn client_builder() -> Result<reqwest::ClientBuilder, ClientError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
         .with_root_certificates(roots())
         .with_no_client_auth();
     tls.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-    let client = reqwest::Client::builder()
+    Ok(reqwest::Client::builder()
         .tls_backend_preconfigured(tls)
         .user_agent(concat!(
             "synthralos-workflow-worker/",
             env!("CARGO_PKG_VERSION")
         ))
         .connect_timeout(CONNECT_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::limited(MOST_REDIRECTS))
-        .build()?;
-    Ok(client)
+        .redirect(reqwest::redirect::Policy::limited(MOST_REDIRECTS)))
 }
 
 fn roots() -> RootCertStore {

@@ -16,8 +16,10 @@ use std::time::Duration;
 
 use serde_json::Value;
 
+pub(in crate::activities) use client::client_builder;
 pub use client::{ClientError, http_client};
 use request::Prepared;
+pub(in crate::activities) use request::idempotency_value;
 
 use crate::activities::spec::{Holds, Key, Timeout};
 use crate::activities::{Activity, Context, Failure, Node, Outcome, Running, Spec};
@@ -140,8 +142,20 @@ impl HttpRequest {
     }
 }
 
-/// A call that got no answer. The URL is left out: it may hold a secret, and the user knows it.
+/// A call that got no answer.
 fn network_failure(error: reqwest::Error) -> Failure {
+    let (causes, is_final) = network_causes(error);
+    let message = format!("Network error: {causes}");
+    if is_final {
+        Failure::permanent(message).of_type("NetworkError")
+    } else {
+        Failure::retryable(message).of_type("NetworkError")
+    }
+}
+
+/// Why a call got no answer, and whether another would get none either. The URL is left out: it may hold a secret, and
+/// the user knows it.
+pub(in crate::activities) fn network_causes(error: reqwest::Error) -> (String, bool) {
     let error = error.without_url();
     let mut causes = vec![error.to_string()];
     let mut source = error.source();
@@ -153,10 +167,5 @@ fn network_failure(error: reqwest::Error) -> Failure {
         }
         source = cause.source();
     }
-    let message = format!("Network error: {}", causes.join(": "));
-    if error.is_redirect() || error.is_builder() {
-        Failure::permanent(message).of_type("NetworkError")
-    } else {
-        Failure::retryable(message).of_type("NetworkError")
-    }
+    (causes.join(": "), error.is_redirect() || error.is_builder())
 }

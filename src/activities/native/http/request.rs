@@ -129,7 +129,7 @@ fn body(config: &Object) -> (Option<String>, bool) {
 }
 
 /// The key holds the node's id, which may have any character; those that a header cannot hold are percent-encoded.
-fn idempotency_value(key: &str) -> Result<HeaderValue, Failure> {
+pub(in crate::activities) fn idempotency_value(key: &str) -> Result<HeaderValue, Failure> {
     let mut text = String::with_capacity(key.len());
     for c in key.chars() {
         if c.is_ascii_graphic() && c != '%' {
