@@ -3,14 +3,15 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use super::Activity;
 use super::native::condition::Condition;
 use super::native::delay::Delay;
 use super::native::evaluator::Evaluator;
 use super::native::http::{HttpLimits, HttpRequest};
 use super::native::switch::Switch;
+use super::native::templates;
 use super::native::trigger::Trigger;
 use super::native::variable::{GetVariable, SetVariable};
+use super::{Activity, Context, Failure, Node};
 
 /// What the native activities share.
 #[derive(Clone, Debug)]
@@ -24,15 +25,20 @@ pub struct Services {
 }
 
 /// The activities by node type. Built once; cheap to clone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Registry {
     activities: BTreeMap<&'static str, Arc<dyn Activity>>,
+    /// For the templates in configurations.
+    expressions: Evaluator,
 }
 
 impl Registry {
     /// The node types that the worker runs itself.
     pub fn native(services: &Services) -> Self {
-        let mut registry = Self::default();
+        let mut registry = Self {
+            activities: BTreeMap::new(),
+            expressions: services.expressions.clone(),
+        };
         let expressions = || services.expressions.clone();
         registry.add(&["trigger"], Trigger);
         registry.add(
@@ -76,6 +82,19 @@ impl Registry {
     /// The activity of a node type.
     pub fn get(&self, node_type: &str) -> Option<Arc<dyn Activity>> {
         self.activities.get(node_type).cloned()
+    }
+
+    /// The node with the templates of its configuration filled, as its activity is to see it.
+    ///
+    /// # Errors
+    /// As [`templates::filled`].
+    pub async fn fill(
+        &self,
+        activity: &dyn Activity,
+        node: Node,
+        context: &Context,
+    ) -> Result<Node, Failure> {
+        templates::filled(&self.expressions, activity.spec(), node, context).await
     }
 
     /// The node types, sorted.

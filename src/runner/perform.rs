@@ -38,12 +38,15 @@ pub(super) async fn perform(registry: Arc<Registry>, call: Call) -> Event {
     let result = match registry.get(&node.node_type) {
         None => Err(Failure::permanent(registry.unknown_type(&node.node_type))),
         Some(activity) => {
-            let work = AssertUnwindSafe(activity.run(&node, &context)).catch_unwind();
-            match tokio::time::timeout(limit, work).await {
+            let node_type = Arc::clone(&node.node_type);
+            let work = async {
+                let node = registry.fill(&*activity, node, &context).await?;
+                activity.run(&node, &context).await
+            };
+            match tokio::time::timeout(limit, AssertUnwindSafe(work).catch_unwind()).await {
                 Ok(Ok(result)) => result,
                 Ok(Err(panic)) => Err(Failure::permanent(format!(
-                    "internal error in {}: {}",
-                    node.node_type,
+                    "internal error in {node_type}: {}",
                     panic_text(&*panic)
                 ))),
                 Err(_elapsed) => {
