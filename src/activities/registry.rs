@@ -9,6 +9,11 @@ use super::native::evaluator::Evaluator;
 use super::native::http::{HttpLimits, HttpRequest};
 use super::native::switch::Switch;
 use super::native::templates;
+use super::native::transform::filter::Filter;
+use super::native::transform::map::Map;
+use super::native::transform::merge::Merge;
+use super::native::transform::reduce::Reduce;
+use super::native::transform::split::Split;
 use super::native::trigger::Trigger;
 use super::native::variable::{GetVariable, SetVariable};
 use super::{Activity, Context, Failure, Node};
@@ -65,6 +70,36 @@ impl Registry {
         registry.add(
             &["delay", "wait"],
             Delay {
+                expressions: expressions(),
+            },
+        );
+        registry.add(
+            &["map"],
+            Map {
+                expressions: expressions(),
+            },
+        );
+        registry.add(
+            &["filter"],
+            Filter {
+                expressions: expressions(),
+            },
+        );
+        registry.add(
+            &["reduce"],
+            Reduce {
+                expressions: expressions(),
+            },
+        );
+        registry.add(
+            &["merge"],
+            Merge {
+                expressions: expressions(),
+            },
+        );
+        registry.add(
+            &["split"],
+            Split {
                 expressions: expressions(),
             },
         );
@@ -129,8 +164,8 @@ mod tests {
         assert!(registry.get("frobnicate").is_none());
         assert_eq!(
             registry.unknown_type("frobnicate"),
-            "no activity for node type \"frobnicate\"; known types: condition, delay, get_variable, http_request, \
-             if, set_variable, switch, trigger, wait"
+            "no activity for node type \"frobnicate\"; known types: condition, delay, filter, get_variable, \
+             http_request, if, map, merge, reduce, set_variable, split, switch, trigger, wait"
         );
     }
 }

@@ -122,7 +122,28 @@ impl<'t> Template<'t> {
     }
 }
 
+/// What stands in `{{ … }}`, if the whole text is that.
+pub fn unwrapped(text: &str) -> Option<&str> {
+    let text = text.trim();
+    let template = Template::parse(text)
+        .ok()
+        .filter(|_| text.starts_with("{{"))?;
+    match template.pieces.as_slice() {
+        [Piece::Hole(hole)] => Some(hole.content),
+        _ => None,
+    }
+}
+
 impl<'t> Hole<'t> {
+    /// A content without delimiters around it; with them, they are left out.
+    ///
+    /// # Errors
+    /// If it is empty.
+    pub fn bare(text: &'t str) -> Result<Self, ExprError> {
+        let text = text.trim();
+        Self::new(text, unwrapped(text).unwrap_or(text))
+    }
+
     fn new(text: &'t str, content: &'t str) -> Result<Self, ExprError> {
         if content.is_empty() {
             let message = format!("{text} is empty; it must hold a path such as input.name");
@@ -421,6 +442,27 @@ mod tests {
             Ok(vec!["7".to_owned()]),
             "a key with a minus wins"
         );
+    }
+
+    #[test]
+    fn delimiters_around_a_whole_text_may_be_left_out() {
+        for (text, expected) in [
+            (" {{ a > 1 }} ", Some("a > 1")),
+            ("{{ a }} > {{ b }}", None),
+            ("a", None),
+            ("${a}", None),
+            ("{{ a", None),
+            ("{{a: 1}}.a", None),
+        ] {
+            assert_eq!(unwrapped(text), expected, "{text}");
+        }
+        for text in ["name", "{{ name }}", " name ?? 1"] {
+            let hole = Hole::bare(text).unwrap();
+            let scope = scope();
+            let content = hole.content(&scope).unwrap();
+            assert_eq!(content, Content::Value(Cow::Owned(json!("Ann"))), "{text}");
+        }
+        assert!(Hole::bare(" ").is_err());
     }
 
     #[test]

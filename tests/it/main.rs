@@ -32,6 +32,8 @@ mod retry_and_delay;
 mod run;
 /// The statements in sql/queries.
 mod sql_files;
+/// Templates in configurations, and nodes that compute with the data.
+mod templates;
 /// Notifications, and none.
 mod wake;
 

@@ -14,7 +14,8 @@ use tokio::sync::Semaphore;
 
 use super::config;
 use crate::activities::python::{Hosts, Unanswered};
-use crate::activities::{Context, Failure, Node};
+use crate::activities::{Context, Failure, Node, Object};
+use crate::expr::template::unwrapped;
 use crate::expr::{self, ExprError, Language, Limits, Over, Scope, error::excerpt};
 
 /// How long a result is waited for beyond the time limit of the expression: an engine that is in the middle of one
@@ -215,14 +216,10 @@ impl<'a> Expression<'a> {
         let Some((key, value)) = config::first_of(&node.config, keys) else {
             return Ok(None);
         };
-        let language = match config::text(&node.config, "condition_type")? {
-            None => Language::default(),
-            Some(name) => name.parse().map_err(|error: ExprError| {
-                Failure::permanent(format!("condition_type: {error}"))
-            })?,
-        };
+        let language = language(&node.config)?;
         let source = match (value, language) {
-            (Value::String(source), _) => source.clone(),
+            // Delimiters of a template around the whole, which are no expression in any language, are left out.
+            (Value::String(source), _) => unwrapped(source).unwrap_or(source).to_owned(),
             (Value::Bool(true), Language::Python) => "True".to_owned(),
             (Value::Bool(false), Language::Python) => "False".to_owned(),
             (Value::Bool(_) | Value::Number(_), _) => value.to_string(),
@@ -266,6 +263,19 @@ impl<'a> Expression<'a> {
         evaluator
             .test(self.key, self.language, &self.source, scope(node, context))
             .await
+    }
+}
+
+/// The language that `condition_type` names.
+///
+/// # Errors
+/// A permanent failure if it is none of ours.
+pub fn language(config: &Object) -> Result<Language, Failure> {
+    match config::text(config, "condition_type")? {
+        None => Ok(Language::default()),
+        Some(name) => name
+            .parse()
+            .map_err(|error: ExprError| Failure::permanent(format!("condition_type: {error}"))),
     }
 }
 

@@ -10,6 +10,7 @@ pub mod evaluator;
 pub mod http;
 pub mod switch;
 pub mod templates;
+pub mod transform;
 pub mod trigger;
 pub mod variable;
 
