@@ -398,7 +398,11 @@ mod tests {
             ..Limits::default()
         };
         let slow = "(() => { let s = 0; for (let i = 0; i < 20000; i++) s += i; return s; })()";
-        for (language, source) in [(JS, slow), (PYTHON, "sum([i for i in range(2000)])")] {
+        for (language, source) in [
+            (JS, slow),
+            (JS, "'${items}'"),
+            (PYTHON, "sum([i for i in range(2000)])"),
+        ] {
             let over = over(&items, Task::Test);
             let error = evaluate(language, source, &scope(), &over, &limits).unwrap_err();
             assert_eq!(error.kind, ErrorKind::Timeout, "{source}: {error}");

@@ -6,7 +6,7 @@
 //!
 //! | in the text | means |
 //! | --- | --- |
-//! | `{{ path }}`, `${path}` | the value, see [`Path`](super::path::Path) |
+//! | `{{ path }}`, `${path}` | the value, see [`Path`] |
 //! | `{{ path ?? 'x' }}`, `{{ path \| default: 'x' }}` | the same, or `x` if the path names nothing or `null` |
 //! | `{{ anything else }}`, `${…}` | an expression in JavaScript |
 //! | `\{{`, `\${` | these characters; `\\{{` is a backslash and a hole |

@@ -17,12 +17,10 @@ async fn run(client: &Client, graph: &Value, data: &Value) -> HostRow {
     wait_for_end(client, execution).await
 }
 
-fn post(url: &str, config: Value) -> Value {
-    let mut all = json!({ "method": "POST", "url": url });
-    all.as_object_mut()
-        .unwrap()
-        .extend(config.as_object().unwrap().clone());
-    node("http_request-17", "http_request", all)
+fn post(url: &str, mut config: Value) -> Value {
+    config["method"] = "POST".into();
+    config["url"] = url.into();
+    node("http_request-17", "http_request", config)
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -131,12 +129,8 @@ async fn a_missing_value_fails_the_node_at_once_and_is_named() {
     worker.stop().await;
 }
 
-#[tokio::test(flavor = "multi_thread")]
-async fn outputs_of_a_fan_out_are_merged_and_computed_with_in_each_language() {
-    let hits = Hits::start();
-    let database = Database::migrated(Variant::Alembic).await;
-    let client = database.client().await;
-    let worker = InProcess::start(&database.url(), &[NO_POLL]).await;
+/// Three calls at once, whose answers are merged, mapped, filtered and reduced.
+fn fan_out(hits: &Hits) -> Value {
     let paths = ["/p0", "/p1", "/p2"];
     let mut nodes = vec![trigger()];
     nodes.extend(paths.map(|path| get(path.trim_start_matches('/'), &hits.url(path))));
@@ -177,11 +171,20 @@ async fn outputs_of_a_fan_out_are_merged_and_computed_with_in_each_language() {
             edge("keep", "sum"),
         ])
         .collect();
-    let workflow = insert_workflow(&client, &graph(nodes, edges)).await;
+    graph(nodes, edges)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn outputs_of_a_fan_out_are_merged_and_computed_with_in_each_language() {
+    let hits = Hits::start();
+    let database = Database::migrated(Variant::Alembic).await;
+    let client = database.client().await;
+    let worker = InProcess::start(&database.url(), &[NO_POLL]).await;
+    let workflow = insert_workflow(&client, &fan_out(&hits)).await;
     let execution = insert_with(&client, workflow, &json!({})).await;
     let row = wait_for_completion(&client, execution).await;
     assert_eq!(row.output("join")["sources"], 3);
-    assert_eq!(row.output("map")["result"], json!(paths));
+    assert_eq!(row.output("map")["result"], json!(["/p0", "/p1", "/p2"]));
     assert_eq!(
         row.output("keep"),
         &json!({ "result": ["/p0", "/p2"], "count": 2, "total": 3 })
@@ -190,7 +193,14 @@ async fn outputs_of_a_fan_out_are_merged_and_computed_with_in_each_language() {
         row.output("sum"),
         &json!({ "result": "/p0/p2", "count": 2 })
     );
+    worker.stop().await;
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn the_process_that_evaluates_python_says_which_item_it_could_not() {
+    let database = Database::migrated(Variant::Alembic).await;
+    let client = database.client().await;
+    let worker = InProcess::start(&database.url(), &[NO_POLL]).await;
     let bad = node(
         "bad",
         "map",
@@ -204,8 +214,36 @@ async fn outputs_of_a_fan_out_are_merged_and_computed_with_in_each_language() {
         Some(
             "Node bad failed: map_expression \"item.a + 1\": at item 1, {}: AttributeError: 'dict' object has no \
              attribute 'a' (at column 1)"
-        ),
-        "the process that evaluates Python says which item it was"
+        )
     );
+    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_documented_transforms_give_what_they_say() {
+    let documentation = include_str!("../../docs/nodes.md");
+    let database = Database::migrated(Variant::Alembic).await;
+    let client = database.client().await;
+    let worker = InProcess::start(&database.url(), &[NO_POLL]).await;
+    for (title, node, result) in [
+        ("`map`, `filter`, `reduce`", "sum", json!(506)),
+        ("`map`, `filter`, `reduce`", "large", json!([500])),
+        (
+            "`merge`",
+            "both",
+            json!({ "size": "large", "by": { "air": 1, "sea": 2 } }),
+        ),
+        ("`split`", "parts", json!([[1, 2], [3, 4], [5]])),
+    ] {
+        let (_, section) = documentation
+            .split_once(&format!("## {title}\n"))
+            .expect(title);
+        let (_, example) = section.split_once("```json").expect(title);
+        let (example, _) = example.split_once("```").expect(title);
+        let graph: Value = serde_json::from_str(example).expect(title);
+        let row = run(&client, &graph, &json!({ "amount": 250, "country": "FR" })).await;
+        assert_eq!(row.status, "completed", "{title}: {:?}", row.error_message);
+        assert_eq!(row.output(node)["result"], result, "{title}");
+    }
     worker.stop().await;
 }

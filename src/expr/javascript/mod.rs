@@ -147,8 +147,7 @@ impl Engine {
     fn explain(&self, ctx: &Ctx<'_>, error: Error, limits: &Limits) -> ExprError {
         let caught = CaughtError::from_error(ctx, error);
         if self.timed_out.get() {
-            let message = format!("it ran longer than {} ms", limits.time.as_millis());
-            return ExprError::new(ErrorKind::Timeout, message, "");
+            return too_late(limits);
         }
         let out_of_memory = || {
             let message = format!(
@@ -297,6 +296,11 @@ fn to_value(text: Option<&str>, limits: &Limits) -> Result<Value, ExprError> {
             "",
         )
     })
+}
+
+fn too_late(limits: &Limits) -> ExprError {
+    let message = format!("it ran longer than {} ms", limits.time.as_millis());
+    ExprError::new(ErrorKind::Timeout, message, "")
 }
 
 fn too_large(limits: &Limits) -> ExprError {

@@ -9,7 +9,10 @@ use rquickjs::{Ctx, Function, Object, Value as JsValue};
 use serde_json::Value;
 
 use super::source::Program;
-use super::{Engine, GUARD, Stop, check_type, compile, convert, run, to_value, too_large};
+use super::{
+    Engine, GUARD, Stop, check_type, compile, convert, run, to_value, too_large, too_late,
+};
+use crate::clock;
 use crate::expr::error::ExprError;
 use crate::expr::limits::Limits;
 use crate::expr::over::{Over, Results, Task};
@@ -25,6 +28,7 @@ pub(in crate::expr) fn evaluate(
     over: &Over,
     limits: &Limits,
 ) -> Result<Value, ExprError> {
+    let started = clock::monotonic();
     let program = Program::with_late_names(source, scope, over.names())?;
     let (initial, first) = over.start()?;
     let engine = Engine::start(limits)?;
@@ -50,6 +54,10 @@ pub(in crate::expr) fn evaluate(
         let mut results = Results::new(limits);
         let mut acc = convert(&ctx, &initial).map_err(|error| explain(error.into()))?;
         for (index, item) in over.items.iter().enumerate().skip(first) {
+            // The engine looks at its clock only while it runs, and converting an item is not running.
+            if started.elapsed() > limits.time {
+                return Err(too_late(limits).for_item(index));
+            }
             let step = list.value(index, item, &acc).and_then(|value| {
                 match over.task {
                     Task::Map => {

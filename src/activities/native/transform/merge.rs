@@ -13,7 +13,7 @@
 
 use serde_json::Value;
 
-use super::{LANGUAGE_KEY, Work, done};
+use super::{COMBINING_LANGUAGE_KEY, Work, combining, done};
 use crate::activities::native::config;
 use crate::activities::native::evaluator::{Evaluator, language};
 use crate::activities::spec::{Holds, Key, Timeout};
@@ -54,7 +54,7 @@ static SPEC: Spec = Spec {
             Holds::Choice(&["deep", "shallow", "array"]),
             "default deep",
         ),
-        LANGUAGE_KEY,
+        COMBINING_LANGUAGE_KEY,
     ],
     branches: &[],
     timeout: Timeout::Node,
@@ -73,7 +73,7 @@ impl Activity for Merge {
                 context,
             };
             let strategy = strategy(&node.config)?;
-            let language = language(&node.config)?;
+            let language = combining(language(&node.config)?)?;
             let sources = sources(&node.config)?;
             let mut values = Vec::with_capacity(sources.len());
             let mut room = MAX_BYTES;

@@ -42,6 +42,13 @@ const LANGUAGE_KEY: Key = Key::new(
     "the expression's language; default javascript",
 );
 
+/// For nodes that combine values, which a JSONPath cannot.
+const COMBINING_LANGUAGE_KEY: Key = Key::new(
+    "condition_type",
+    Holds::Choice(&["javascript", "python"]),
+    "the expressions' language; default javascript",
+);
+
 /// A node at work.
 #[derive(Clone, Copy)]
 struct Work<'a> {
@@ -156,6 +163,18 @@ impl Work<'_> {
             }
         }
         Ok(parts)
+    }
+}
+
+/// Refuses the language that can only select.
+fn combining(language: Language) -> Result<Language, Failure> {
+    match language {
+        Language::JsonPath => Err(config::wrong(
+            "condition_type",
+            &language.as_str().into(),
+            "javascript or python",
+        )),
+        other => Ok(other),
     }
 }
 

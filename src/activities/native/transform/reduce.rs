@@ -8,12 +8,11 @@ use std::sync::Arc;
 
 use serde_json::Value;
 
-use super::{INPUT, INPUT_KEY, Work, done};
+use super::{COMBINING_LANGUAGE_KEY, INPUT, INPUT_KEY, Work, combining, done};
 use crate::activities::native::config;
 use crate::activities::native::evaluator::Evaluator;
 use crate::activities::spec::{Holds, Key, Timeout};
 use crate::activities::{Activity, Context, Failure, Node, Object, Running, Spec};
-use crate::expr::Language;
 use crate::expr::over::Task;
 
 /// Makes one value of all items.
@@ -38,11 +37,7 @@ static SPEC: Spec = Spec {
             "the first acc; a text is read as JSON; default: the first item",
         ),
         INPUT_KEY,
-        Key::new(
-            "condition_type",
-            Holds::Choice(&["javascript", "python"]),
-            "the expression's language; default javascript",
-        ),
+        COMBINING_LANGUAGE_KEY,
     ],
     branches: &[],
     timeout: Timeout::Node,
@@ -61,13 +56,7 @@ impl Activity for Reduce {
                 context,
             };
             let function = work.expression("reduce_function")?;
-            if function.language == Language::JsonPath {
-                return Err(config::wrong(
-                    "condition_type",
-                    &Language::JsonPath.as_str().into(),
-                    "javascript or python",
-                ));
-            }
+            combining(function.language)?;
             let initial = initial_value(&node.config)?;
             let items = Arc::new(work.list(&[INPUT], function.language).await?);
             if items.is_empty() && initial.is_none() {

@@ -16,6 +16,7 @@ use crate::activities::native::config;
 use crate::activities::native::evaluator::{Evaluator, Expression, language};
 use crate::activities::spec::{Holds, Key, Timeout};
 use crate::activities::{Activity, Context, Failure, Node, Object, Outcome, Running, Spec};
+use crate::expr::template::unwrapped;
 
 const CONFIG: &str = "split_config";
 
@@ -158,7 +159,7 @@ async fn by_condition(work: Work<'_>) -> Result<Outcome, Failure> {
     let language = language(&work.node.config)?;
     let expression = Expression {
         key: CONFIG,
-        source,
+        source: unwrapped(&source).unwrap_or(&source).to_owned(),
         language,
     };
     let items = work.list(&INPUTS, language).await?;

@@ -214,7 +214,7 @@ async fn a_split_takes_parts_by_key_size_or_condition() {
                 json!({"result": [], "strategy": "by_size", "count": 0, "total": 0}),
             ),
             (
-                of(json!("by_condition"), json!("item > 1"), json!("numbers")),
+                of(json!("by_condition"), json!("{{ item > 1 }}"), json!("numbers")),
                 json!({
                     "result": {"matched": [3, 2], "unmatched": [1]}, "strategy": "by_condition", "count": 2, "total": 3
                 }),
@@ -364,6 +364,10 @@ async fn bad_sources_and_strategies_are_named() {
                 json!({"input_sources": ["user", "numbers"]}),
                 "the value of input_sources[1] is [3,1,2]; it must be an object; to collect other values, use \
                  merge_strategy array",
+            ),
+            (
+                json!({"input_sources": ["user"], "condition_type": "jsonpath"}),
+                "condition_type is \"jsonpath\"; it must be javascript or python",
             ),
             (
                 json!({"input_sources": ["user"], "merge_strategy": "zip"}),
