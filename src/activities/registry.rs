@@ -12,10 +12,16 @@ use super::native::evaluator::Evaluator;
 use super::native::http::{HttpLimits, HttpRequest};
 use super::native::sub_workflow::SubWorkflow;
 use super::native::switch::Switch;
+use super::native::templates;
+use super::native::transform::filter::Filter;
+use super::native::transform::map::Map;
+use super::native::transform::merge::Merge;
+use super::native::transform::reduce::Reduce;
+use super::native::transform::split::Split;
 use super::native::trigger::Trigger;
 use super::native::variable::{GetVariable, SetVariable};
 use super::remote::{self, Remote};
-use super::{Activity, Spec};
+use super::{Activity, Context, Failure, Node, Spec};
 
 /// What the native activities share.
 #[derive(Clone, Debug)]
@@ -33,17 +39,23 @@ pub struct Services {
 }
 
 /// The activities by node type. Built once; cheap to clone.
-#[derive(Clone, Debug, Default)]
+#[derive(Clone, Debug)]
 pub struct Registry {
     activities: BTreeMap<&'static str, Arc<dyn Activity>>,
     /// Runs every other type.
     fallback: Option<Arc<dyn Activity>>,
+    /// For the templates in configurations.
+    expressions: Evaluator,
 }
 
 impl Registry {
     /// The node types that the worker runs itself; with an activity host, all others too.
     pub fn native(services: &Services) -> Self {
-        let mut registry = Self::default();
+        let mut registry = Self {
+            activities: BTreeMap::new(),
+            fallback: None,
+            expressions: services.expressions.clone(),
+        };
         let expressions = || services.expressions.clone();
         registry.add(&["trigger"], Trigger);
         registry.add(
@@ -73,27 +85,69 @@ impl Registry {
                 expressions: expressions(),
             },
         );
-        registry.add(
+        registry.add_steering(services);
+        registry.add_transforms(services);
+        if let Some(remote) = &services.remote {
+            registry.go_remote(remote);
+        }
+        registry
+    }
+
+    /// Nodes that say where and when it goes on.
+    fn add_steering(&mut self, services: &Services) {
+        let expressions = || services.expressions.clone();
+        self.add(
             &["loop", "for", "while", "repeat"],
             Loop {
                 expressions: expressions(),
             },
         );
-        registry.add(&["break", "continue"], LeaveLoop);
-        registry.add(&["try"], Try);
-        registry.add(&["human_approval"], HumanApproval);
-        registry.add(&["wait_for_signal"], WaitForSignal);
-        registry.add(
+        self.add(&["break", "continue"], LeaveLoop);
+        self.add(&["try"], Try);
+        self.add(&["human_approval"], HumanApproval);
+        self.add(&["wait_for_signal"], WaitForSignal);
+        self.add(
             &["sub_workflow", "sub-workflow"],
             SubWorkflow {
                 expressions: expressions(),
                 max_depth: services.max_depth,
             },
         );
-        if let Some(remote) = &services.remote {
-            registry.go_remote(remote);
-        }
-        registry
+    }
+
+    /// Nodes that compute with the data.
+    fn add_transforms(&mut self, services: &Services) {
+        let expressions = || services.expressions.clone();
+        self.add(
+            &["map"],
+            Map {
+                expressions: expressions(),
+            },
+        );
+        self.add(
+            &["filter"],
+            Filter {
+                expressions: expressions(),
+            },
+        );
+        self.add(
+            &["reduce"],
+            Reduce {
+                expressions: expressions(),
+            },
+        );
+        self.add(
+            &["merge"],
+            Merge {
+                expressions: expressions(),
+            },
+        );
+        self.add(
+            &["split"],
+            Split {
+                expressions: expressions(),
+            },
+        );
     }
 
     /// Sends to an activity host what it is to run, and all that nothing else runs.
@@ -132,6 +186,19 @@ impl Registry {
     pub fn spec(&self, node_type: &str) -> Option<&'static Spec> {
         let here = self.get(node_type).map(|activity| activity.spec());
         here.or_else(|| remote::known_spec(node_type))
+    }
+
+    /// The node with the templates of its configuration filled, as its activity is to see it.
+    ///
+    /// # Errors
+    /// As [`templates::filled`].
+    pub async fn fill(
+        &self,
+        activity: &dyn Activity,
+        node: Node,
+        context: &Context,
+    ) -> Result<Node, Failure> {
+        templates::filled(&self.expressions, activity.spec(), node, context).await
     }
 
     /// The node types, sorted.

@@ -51,6 +51,9 @@ pub struct ExprError {
     pub excerpt: String,
     /// Where, if known.
     pub position: Option<Position>,
+    /// Which item of a list it was evaluated for, from 0.
+    #[serde(default)]
+    pub item: Option<usize>,
 }
 
 impl ExprError {
@@ -61,6 +64,7 @@ impl ExprError {
             message: message.into(),
             excerpt: excerpt(source),
             position: None,
+            item: None,
         }
     }
 
@@ -68,6 +72,14 @@ impl ExprError {
     pub fn at(mut self, position: Position) -> Self {
         self.position = Some(position);
         self
+    }
+
+    /// The same error, for an item of a list.
+    pub fn for_item(self, item: usize) -> Self {
+        Self {
+            item: Some(item),
+            ..self
+        }
     }
 
     /// The same error, with the text that it is about.

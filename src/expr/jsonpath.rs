@@ -10,7 +10,10 @@ use serde_json_path::JsonPath;
 
 use super::error::{ErrorKind, ExprError, position_of};
 use super::limits::Limits;
+use super::over::{Over, Results, Task};
 use super::scope::Scope;
+use super::{Language, is_truthy};
+use crate::clock;
 
 /// The most nodes that a query may visit, by estimate: about a second of work.
 const MAX_VISITS: usize = 10_000_000;
@@ -48,11 +51,7 @@ pub fn evaluate(source: &str, scope: &Scope, limits: &Limits) -> Result<Value, E
     let mut room = limits.result_bytes;
     for node in &nodes {
         if !fits(node, &mut room) {
-            return Err(ExprError::new(
-                ErrorKind::TooLarge,
-                format!("the result is larger than {} bytes", limits.result_bytes),
-                source,
-            ));
+            return Err(too_large(source, limits));
         }
     }
     Ok(match nodes.as_slice() {
@@ -60,6 +59,55 @@ pub fn evaluate(source: &str, scope: &Scope, limits: &Limits) -> Result<Value, E
         [node] => (*node).clone(),
         several => Value::Array(several.iter().map(|node| (*node).clone()).collect()),
     })
+}
+
+/// The same for each item of a list, which stands in `$.item`. It cannot reduce.
+pub fn evaluate_over(
+    source: &str,
+    scope: &Scope,
+    over: &Over,
+    limits: &Limits,
+) -> Result<Value, ExprError> {
+    if matches!(over.task, Task::Reduce(_)) {
+        let message = "a JSONPath selects and cannot combine; use javascript or python";
+        return Err(ExprError::new(ErrorKind::UnknownLanguage, message, source));
+    }
+    let started = clock::monotonic();
+    let mut results = Results::new(limits);
+    let mut scope = scope.clone();
+    if source.contains("items") {
+        let items = Value::Array((*over.items).clone());
+        scope.extra.push(("items".to_owned(), items));
+    }
+    let common = scope.extra.len();
+    for (index, item) in over.items.iter().enumerate() {
+        scope.extra.truncate(common);
+        scope.extra.push(("item".to_owned(), item.clone()));
+        scope.extra.push(("index".to_owned(), index.into()));
+        let value = evaluate(source, &scope, limits).map_err(|error| error.for_item(index))?;
+        if started.elapsed() > limits.time {
+            let message = format!("it ran longer than {} ms", limits.time.as_millis());
+            return Err(ExprError::new(ErrorKind::Timeout, message, source).for_item(index));
+        }
+        let value = match over.task {
+            Task::Test => is_truthy(Language::JsonPath, &value).into(),
+            _ => value,
+        };
+        let mut room = limits.result_bytes;
+        let is_small = fits(&value, &mut room);
+        if !is_small || !results.push(value, limits.result_bytes - room) {
+            return Err(too_large(source, limits).for_item(index));
+        }
+    }
+    Ok(results.into_value())
+}
+
+fn too_large(source: &str, limits: &Limits) -> ExprError {
+    ExprError::new(
+        ErrorKind::TooLarge,
+        format!("the result is larger than {} bytes", limits.result_bytes),
+        source,
+    )
 }
 
 /// The value that `$` stands for. If each `$` is followed by a plain name, only the keys whose name occurs in the
@@ -163,7 +211,7 @@ fn measure(value: &Value) -> (usize, usize) {
 }
 
 /// Takes the approximate length of a value's JSON text from `room`; false when there is not enough.
-fn fits(value: &Value, room: &mut usize) -> bool {
+pub fn fits(value: &Value, room: &mut usize) -> bool {
     let own = match value {
         Value::String(text) => text.len() + 2,
         Value::Object(entries) => entries.keys().map(|key| key.len() + 4).sum::<usize>() + 2,

@@ -28,6 +28,18 @@ pub struct Limits {
     pub result_bytes: usize,
 }
 
+impl Limits {
+    /// What the evaluation of one expression for all items of a list may use: ten times the time, and eight times the
+    /// result, of one evaluation.
+    pub fn for_list(self) -> Self {
+        Self {
+            time: self.time.saturating_mul(10),
+            result_bytes: self.result_bytes.saturating_mul(8),
+            ..self
+        }
+    }
+}
+
 impl Default for Limits {
     fn default() -> Self {
         Self {

@@ -6,16 +6,20 @@
 //! process of its own; [`evaluate`] is safe for it only there. An evaluation may use a processor for as long as
 //! `limits.time`, so callers run it on a thread that may block.
 //!
-//! Which names an expression sees, and which of two equal names wins, is in [`Scope`]. How `${path}` is read is in
-//! [`placeholder`].
+//! Which names an expression sees, and which of two equal names wins, is in [`Scope`]. How `${path}` in an expression is
+//! read is in [`placeholder`]; texts that are no expressions have their templates, which are in [`template`]. One
+//! expression for each item of a list is in [`over`].
 
 pub mod error;
 pub mod javascript;
 pub mod jsonpath;
 pub mod limits;
+pub mod over;
+pub mod path;
 pub mod placeholder;
 pub mod python;
 pub mod scope;
+pub mod template;
 
 #[cfg(test)]
 mod tests;
@@ -25,7 +29,9 @@ use std::str::FromStr;
 use serde_json::Value;
 
 pub use error::{ErrorKind, ExprError, Position};
+pub use jsonpath::fits as json_fits;
 pub use limits::Limits;
+pub use over::Over;
 pub use scope::Scope;
 
 /// The language of an expression; `condition_type` of a node.

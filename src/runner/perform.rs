@@ -59,7 +59,11 @@ async fn attempt(registry: &Registry, call: &Call) -> Result<Outcome, Failure> {
         Timeout::Node => options.timeout.unwrap_or(call.limit),
         Timeout::Own => call.limit,
     };
-    let work = AssertUnwindSafe(activity.run(node, context)).catch_unwind();
+    let work = async {
+        let node = registry.fill(&*activity, node.clone(), context).await?;
+        activity.run(&node, context).await
+    };
+    let work = AssertUnwindSafe(work).catch_unwind();
     match tokio::time::timeout(limit, work).await {
         Ok(Ok(result)) => result,
         Ok(Err(panic)) => Err(Failure::permanent(format!(
@@ -84,7 +88,7 @@ fn failed(failure: Failure) -> NodeResult {
         kind: failure.kind,
         message: failure.message,
         output: failure.output,
-        error_type: failure.error_type.into(),
+        error_type: (&*failure.error_type).into(),
         retry_after: failure.retry_after,
     }
 }

@@ -34,6 +34,8 @@ mod retry_and_delay;
 mod run;
 /// The statements in sql/queries.
 mod sql_files;
+/// Templates in configurations, and nodes that compute with the data.
+mod templates;
 /// Waits for signals and for children, in the database.
 mod waits;
 /// Notifications, and none.

@@ -328,6 +328,7 @@ async fn a_failure_is_permanent_if_the_expression_is_to_blame_and_retryable_if_t
         Failure::permanent(
             "expression \"1 +\": syntax error: expected an expression (at column 4)"
         )
+        .of_type("ExpressionError")
     );
     let nowhere = Hosts::default().with_binary(PathBuf::from("/nowhere/workflow-worker"));
     let retryable = evaluate(nowhere, "1").await.unwrap_err();

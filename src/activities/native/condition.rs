@@ -93,6 +93,13 @@ mod tests {
     }
 
     #[tokio::test]
+    async fn delimiters_of_a_template_around_the_whole_are_left_out() {
+        let (output, branch) = done(decide(json!({"expression": "{{ input.value > 10 }}"})).await);
+        assert_eq!(branch.as_deref(), Some("true"));
+        assert_eq!(output["condition_expr"], "input.value > 10");
+    }
+
+    #[tokio::test]
     async fn each_language_has_its_own_idea_of_truth() {
         for (language, source, expected) in [
             ("javascript", "list", "true"),

@@ -5,6 +5,7 @@
 //! that. At the bound, further expressions queue in order. A permit is held until the expression has really ended,
 //! also when nobody waits for it any more, so that stubborn ones cannot pile up.
 
+use std::fmt::Display;
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -13,8 +14,9 @@ use tokio::sync::Semaphore;
 
 use super::config;
 use crate::activities::python::{Hosts, Unanswered};
-use crate::activities::{Context, Failure, Node};
-use crate::expr::{self, Language, Limits, Scope, error::excerpt};
+use crate::activities::{Context, Failure, Node, Object};
+use crate::expr::template::unwrapped;
+use crate::expr::{self, ExprError, Language, Limits, Over, Scope, error::excerpt};
 
 /// How long a result is waited for beyond the time limit of the expression: an engine that is in the middle of one
 /// long step notices the limit only after it.
@@ -62,37 +64,82 @@ impl Evaluator {
         source: &str,
         scope: Scope,
     ) -> Result<Value, Failure> {
-        let fail = |error: &dyn std::fmt::Display| {
-            Failure::permanent(format!("{key} \"{}\": {error}", excerpt(source)))
+        let work = Work {
+            key,
+            language,
+            source,
+            limits: self.limits,
         };
+        self.answer(work, scope, None).await
+    }
+
+    /// The result of one expression over a list, in one engine; see [`expr::over`]. Its limits are those
+    /// [of a list](Limits::for_list).
+    ///
+    /// # Errors
+    /// As [`evaluate`](Self::evaluate); the message also names the item.
+    pub async fn evaluate_over(
+        &self,
+        key: &str,
+        language: Language,
+        source: &str,
+        scope: Scope,
+        over: Over,
+    ) -> Result<Value, Failure> {
+        let work = Work {
+            key,
+            language,
+            source,
+            limits: self.limits.for_list(),
+        };
+        self.answer(work, scope, Some(over)).await
+    }
+
+    async fn answer(
+        &self,
+        work: Work<'_>,
+        scope: Scope,
+        over: Option<Over>,
+    ) -> Result<Value, Failure> {
+        let items = over.as_ref().map(|over| Arc::clone(&over.items));
+        let blame = |error: &ExprError| work.failure(error, items.as_deref());
         let permit = Arc::clone(&self.permits)
             .acquire_owned()
             .await
-            .map_err(|error| fail(&error))?;
-        let limits = self.limits;
+            .map_err(|error| work.fail(&error))?;
+        let (limits, language) = (work.limits, work.language);
         if language == Language::Python {
-            let answer = self.python.evaluate(source, &scope, &limits).await;
+            let answer = match &over {
+                None => self.python.evaluate(work.source, &scope, &limits).await,
+                Some(over) => {
+                    let python = &self.python;
+                    python
+                        .evaluate_over(work.source, &scope, over, &limits)
+                        .await
+                }
+            };
             drop(permit);
             return answer.map_err(|error| match error {
-                Unanswered::Expression(error) => fail(&error),
-                Unanswered::Machine(error) => {
-                    Failure::retryable(format!("{key} \"{}\": {error}", excerpt(source)))
-                }
+                Unanswered::Expression(error) => blame(&error),
+                Unanswered::Machine(error) => Failure::retryable(work.message(&error)),
             });
         }
-        let text = source.to_owned();
-        let work = tokio::task::spawn_blocking(move || {
-            let result = expr::evaluate(language, &text, &scope, &limits);
+        let text = work.source.to_owned();
+        let running = tokio::task::spawn_blocking(move || {
+            let result = match &over {
+                None => expr::evaluate(language, &text, &scope, &limits),
+                Some(over) => expr::over::evaluate(language, &text, &scope, over, &limits),
+            };
             drop(permit);
             result
         });
-        match tokio::time::timeout(limits.time + PATIENCE, work).await {
-            Ok(Ok(result)) => result.map_err(|error| fail(&error)),
-            Ok(Err(error)) if error.is_panic() => Err(fail(
-                &"the interpreter failed; please report this expression",
-            )),
-            Ok(Err(error)) => Err(fail(&error)),
-            Err(_elapsed) => Err(fail(&format!(
+        match tokio::time::timeout(limits.time + PATIENCE, running).await {
+            Ok(Ok(result)) => result.map_err(|error| blame(&error)),
+            Ok(Err(error)) if error.is_panic() => {
+                Err(work.fail(&"the interpreter failed; please report this expression"))
+            }
+            Ok(Err(error)) => Err(work.fail(&error)),
+            Err(_elapsed) => Err(work.fail(&format!(
                 "it ran longer than {} ms",
                 limits.time.as_millis()
             ))),
@@ -112,6 +159,39 @@ impl Evaluator {
     ) -> Result<bool, Failure> {
         let value = self.evaluate(key, language, source, scope).await?;
         Ok(expr::is_truthy(language, &value))
+    }
+}
+
+/// What is evaluated, for messages about it.
+#[derive(Clone, Copy)]
+struct Work<'a> {
+    key: &'a str,
+    language: Language,
+    source: &'a str,
+    limits: Limits,
+}
+
+impl Work<'_> {
+    fn message(&self, error: &dyn Display) -> String {
+        format!("{} \"{}\": {error}", self.key, excerpt(self.source))
+    }
+
+    fn fail(&self, error: &dyn Display) -> Failure {
+        Failure::permanent(self.message(error)).of_type("ExpressionError")
+    }
+
+    /// The failure for an error, with the item of the list that it was about.
+    fn failure(&self, error: &ExprError, items: Option<&Vec<Value>>) -> Failure {
+        let item = error
+            .item
+            .and_then(|index| Some((index, items?.get(index)?)));
+        match item {
+            Some((index, item)) => self.fail(&format!(
+                "at item {index}, {}: {error}",
+                config::shown(item)
+            )),
+            None => self.fail(error),
+        }
     }
 }
 
@@ -136,14 +216,10 @@ impl<'a> Expression<'a> {
         let Some((key, value)) = config::first_of(&node.config, keys) else {
             return Ok(None);
         };
-        let language = match config::text(&node.config, "condition_type")? {
-            None => Language::default(),
-            Some(name) => name.parse().map_err(|error: expr::ExprError| {
-                Failure::permanent(format!("condition_type: {error}"))
-            })?,
-        };
+        let language = language(&node.config)?;
         let source = match (value, language) {
-            (Value::String(source), _) => source.clone(),
+            // Delimiters of a template around the whole, which are no expression in any language, are left out.
+            (Value::String(source), _) => unwrapped(source).unwrap_or(source).to_owned(),
             (Value::Bool(true), Language::Python) => "True".to_owned(),
             (Value::Bool(false), Language::Python) => "False".to_owned(),
             (Value::Bool(_) | Value::Number(_), _) => value.to_string(),
@@ -187,6 +263,19 @@ impl<'a> Expression<'a> {
         evaluator
             .test(self.key, self.language, &self.source, scope(node, context))
             .await
+    }
+}
+
+/// The language that `condition_type` names.
+///
+/// # Errors
+/// A permanent failure if it is none of ours.
+pub fn language(config: &Object) -> Result<Language, Failure> {
+    match config::text(config, "condition_type")? {
+        None => Ok(Language::default()),
+        Some(name) => name
+            .parse()
+            .map_err(|error: ExprError| Failure::permanent(format!("condition_type: {error}"))),
     }
 }
 
@@ -240,6 +329,7 @@ mod tests {
             Failure::permanent(
                 "expression \"nobody > 1\": ReferenceError: nobody is not defined (at column 1)"
             )
+            .of_type("ExpressionError")
         );
     }
 

@@ -1,7 +1,7 @@
 //! The node types that the worker runs itself, one file each.
 //!
 //! `config` reads a node's configuration with errors that name key, value and what is allowed; `evaluator` runs what
-//! users type without holding up the runtime. All else is a node type.
+//! users type without holding up the runtime; `templates` fills `{{ … }}` in a configuration. All else is a node type.
 
 pub mod approval;
 pub mod condition;
@@ -12,6 +12,8 @@ pub mod evaluator;
 pub mod http;
 pub mod sub_workflow;
 pub mod switch;
+pub mod templates;
+pub mod transform;
 pub mod trigger;
 pub mod variable;
 

@@ -19,7 +19,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-use crate::expr::{self, ErrorKind, ExprError, Limits, Scope};
+use crate::expr::{self, ErrorKind, ExprError, Limits, Over, Scope};
 use process::{Death, Host, Lost};
 use protocol::{Answer, Request};
 
@@ -112,8 +112,32 @@ impl Hosts {
         scope: &Scope,
         limits: &Limits,
     ) -> Result<Value, Unanswered> {
+        self.answer(source, scope, None, limits).await
+    }
+
+    /// The result of a Python expression for each item of a list. Dropping the future ends the evaluation.
+    ///
+    /// # Errors
+    /// See [`Unanswered`].
+    pub async fn evaluate_over(
+        &self,
+        source: &str,
+        scope: &Scope,
+        over: &Over,
+        limits: &Limits,
+    ) -> Result<Value, Unanswered> {
+        self.answer(source, scope, Some(over), limits).await
+    }
+
+    async fn answer(
+        &self,
+        source: &str,
+        scope: &Scope,
+        over: Option<&Over>,
+        limits: &Limits,
+    ) -> Result<Value, Unanswered> {
         expr::check_source(source, limits)?;
-        let request = Request::new(source, scope, limits)
+        let request = Request::new(source, scope, over, limits)
             .frame()
             .map_err(|error| Unanswered::Machine(error.to_string()))?;
         let answer = self.ask(&request, source, limits).await?;

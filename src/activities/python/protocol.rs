@@ -7,6 +7,7 @@ use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use serde_json::{Map, Value};
 
+use crate::expr::over::{Over, Task};
 use crate::expr::python::Mentions;
 use crate::expr::scope::VARIABLE_SCOPES;
 use crate::expr::{ErrorKind, ExprError, Limits, Scope};
@@ -21,6 +22,9 @@ pub(super) struct Request<'a> {
     data: Mentioned<'a>,
     variables: Vec<(&'static str, Mentioned<'a>)>,
     extra: &'a [(String, Value)],
+    /// The items of a list, if it is to be evaluated for each of them, and what is done with the values.
+    items: Option<&'a [Value]>,
+    task: Option<&'a Task>,
     limits: &'a Limits,
 }
 
@@ -34,7 +38,12 @@ impl Serialize for Mentioned<'_> {
 }
 
 impl<'a> Request<'a> {
-    pub(super) fn new(source: &'a str, scope: &'a Scope, limits: &'a Limits) -> Self {
+    pub(super) fn new(
+        source: &'a str,
+        scope: &'a Scope,
+        over: Option<&'a Over>,
+        limits: &'a Limits,
+    ) -> Self {
         let mentions = Mentions::new(source);
         let mentioned = |object: &'a Map<String, Value>| {
             Mentioned(
@@ -53,6 +62,8 @@ impl<'a> Request<'a> {
             data: mentioned(&scope.data),
             variables,
             extra: &scope.extra,
+            items: over.map(|over| over.items.as_slice()),
+            task: over.map(|over| &over.task),
             limits,
         }
     }
@@ -71,6 +82,8 @@ pub(super) struct Received {
     data: Box<RawValue>,
     variables: Box<RawValue>,
     extra: Box<RawValue>,
+    items: Box<RawValue>,
+    task: Box<RawValue>,
     pub(super) limits: Limits,
 }
 
@@ -83,6 +96,16 @@ impl Received {
             variables: variables.into_iter().collect::<Map<String, Value>>().into(),
             extra: serde_json::from_str(self.extra.get())?,
         })
+    }
+
+    /// The list, if it is to be evaluated for the items of one.
+    pub(super) fn over(&self) -> Result<Option<Over>, serde_json::Error> {
+        let items: Option<Vec<Value>> = serde_json::from_str(self.items.get())?;
+        let task: Option<Task> = serde_json::from_str(self.task.get())?;
+        Ok(items.zip(task).map(|(items, task)| Over {
+            items: items.into(),
+            task,
+        }))
     }
 }
 

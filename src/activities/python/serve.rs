@@ -125,14 +125,24 @@ fn answer_all(requests: &Receiver<Vec<u8>>) {
 }
 
 fn answer(request: Vec<u8>) -> Answer {
-    let received = serde_json::from_slice::<Received>(&request)
-        .and_then(|received| Ok((received.scope()?, received.source, received.limits)));
+    let received = serde_json::from_slice::<Received>(&request).and_then(|received| {
+        Ok((
+            received.scope()?,
+            received.over()?,
+            received.source,
+            received.limits,
+        ))
+    });
     drop(request);
-    let (scope, source, limits) = match received {
+    let (scope, over, source, limits) = match received {
         Ok(received) => received,
         Err(error) => return broken(&format!("it cannot read its request: {error}")),
     };
-    match expr::evaluate(Language::Python, &source, &scope, &limits) {
+    let result = match over {
+        None => expr::evaluate(Language::Python, &source, &scope, &limits),
+        Some(over) => expr::over::evaluate(Language::Python, &source, &scope, &over, &limits),
+    };
+    match result {
         Ok(value) => Answer::Value(value),
         Err(error) => Answer::Error(error),
     }

@@ -5,6 +5,7 @@
 //! set: there is nothing to reach outside of it. Memory, stack and time are bounded by the engine; its heap is
 //! private to the evaluation, so whatever an expression does to `Object.prototype` ends with it.
 
+pub(super) mod over;
 mod source;
 
 use std::cell::Cell;
@@ -68,13 +69,12 @@ pub fn evaluate(source: &str, scope: &Scope, limits: &Limits) -> Result<Value, E
     let program = source::Program::new(source, scope)?;
     let engine = Engine::start(limits)?;
     engine.context.with(|ctx| {
-        let outcome = run(&ctx, &program, scope);
+        let outcome = compile::<()>(&ctx, GUARD, "guard")
+            .map_err(Stop::Engine)
+            .and_then(|()| run(&ctx, &program, scope));
         match outcome.and_then(|value| engine.json(&ctx, value, limits)) {
             Ok(text) => to_value(text.as_deref(), limits),
-            Err(Stop::Engine(error)) => {
-                Err(ends_early(engine.explain(&ctx, error, limits), source))
-            }
-            Err(Stop::Ours(error)) => Err(error),
+            Err(stop) => Err(engine.error(&ctx, stop, source, limits)),
         }
     })
 }
@@ -123,28 +123,7 @@ impl Engine {
         value: JsValue<'js>,
         limits: &Limits,
     ) -> Result<Option<String>, Stop> {
-        let refuse =
-            |message: String| Err(Stop::Ours(ExprError::new(ErrorKind::Runtime, message, "")));
-        match value.type_of() {
-            Type::Function | Type::Constructor => {
-                return refuse("the result is a function, not a value".to_owned());
-            }
-            Type::Promise => {
-                return refuse("the result is a promise; expressions cannot wait".to_owned());
-            }
-            Type::Symbol => {
-                return refuse("the result is a symbol, which JSON cannot hold".to_owned());
-            }
-            Type::BigInt => {
-                return refuse(
-                    "the result is a BigInt, which JSON cannot hold; use Number(…)".to_owned(),
-                );
-            }
-            Type::Float if value.as_float().is_some_and(f64::is_infinite) => {
-                return refuse("the result is infinite, which JSON cannot hold".to_owned());
-            }
-            _ => {}
-        }
+        check_type(&value)?;
         let replacer: Function<'js> = compile(ctx, REPLACER, "replacer")?;
         let Some(text) = ctx.json_stringify_replacer(value, replacer)? else {
             return Ok(None);
@@ -156,12 +135,19 @@ impl Engine {
         Ok(Some(text))
     }
 
+    /// Why there is no result, as an error for the user.
+    fn error(&self, ctx: &Ctx<'_>, stop: Stop, source: &str, limits: &Limits) -> ExprError {
+        match stop {
+            Stop::Engine(error) => ends_early(self.explain(ctx, error, limits), source),
+            Stop::Ours(error) => error,
+        }
+    }
+
     /// What the engine threw, as an error for the user.
     fn explain(&self, ctx: &Ctx<'_>, error: Error, limits: &Limits) -> ExprError {
         let caught = CaughtError::from_error(ctx, error);
         if self.timed_out.get() {
-            let message = format!("it ran longer than {} ms", limits.time.as_millis());
-            return ExprError::new(ErrorKind::Timeout, message, "");
+            return too_late(limits);
         }
         let out_of_memory = || {
             let message = format!(
@@ -217,7 +203,6 @@ fn run<'js>(
     program: &source::Program,
     scope: &Scope,
 ) -> Result<JsValue<'js>, Stop> {
-    compile::<()>(ctx, GUARD, "guard")?;
     let function: Function<'js> = compile(ctx, &program.text, FILE_NAME)?;
     let mut args = Args::new(ctx.clone(), program.parameters.len());
     let mut input = None;
@@ -236,6 +221,21 @@ fn run<'js>(
         args.push_arg(value)?;
     }
     Ok(args.apply(&function)?)
+}
+
+/// Refuses what JSON has no form for.
+fn check_type(value: &JsValue<'_>) -> Result<(), Stop> {
+    let what = match value.type_of() {
+        Type::Function | Type::Constructor => "the result is a function, not a value",
+        Type::Promise => "the result is a promise; expressions cannot wait",
+        Type::Symbol => "the result is a symbol, which JSON cannot hold",
+        Type::BigInt => "the result is a BigInt, which JSON cannot hold; use Number(…)",
+        Type::Float if value.as_float().is_some_and(f64::is_infinite) => {
+            "the result is infinite, which JSON cannot hold"
+        }
+        _ => return Ok(()),
+    };
+    Err(Stop::Ours(ExprError::new(ErrorKind::Runtime, what, "")))
 }
 
 fn compile<'js, V: rquickjs::FromJs<'js>>(
@@ -296,6 +296,11 @@ fn to_value(text: Option<&str>, limits: &Limits) -> Result<Value, ExprError> {
             "",
         )
     })
+}
+
+fn too_late(limits: &Limits) -> ExprError {
+    let message = format!("it ran longer than {} ms", limits.time.as_millis());
+    ExprError::new(ErrorKind::Timeout, message, "")
 }
 
 fn too_large(limits: &Limits) -> ExprError {

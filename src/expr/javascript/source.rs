@@ -115,20 +115,37 @@ pub(super) struct Program {
     pub(super) text: String,
     /// Its arguments.
     pub(super) parameters: Vec<Parameter>,
+    /// Whether a placeholder names something that is known only later.
+    pub(super) has_late_placeholder: bool,
+    /// Whether it mentions `items`.
+    pub(super) mentions_items: bool,
 }
 
 impl Program {
     /// Reads what the user typed. Placeholders become parameters; in quoted strings they become text.
     pub(super) fn new(source: &str, scope: &Scope) -> Result<Self, ExprError> {
+        Self::with_late_names(source, scope, &[])
+    }
+
+    /// The same with names that are given values later, and as often as one likes: the program's value is then a
+    /// function of them.
+    pub(super) fn with_late_names(
+        source: &str,
+        scope: &Scope,
+        late: &[&str],
+    ) -> Result<Self, ExprError> {
         let mut names = Vec::new();
         let mut parameters = Vec::new();
-        let body = Scanner {
+        let mut scanner = Scanner {
             source,
             scope,
+            late,
             names: &mut names,
             parameters: &mut parameters,
-        }
-        .scan()?;
+            has_late_placeholder: false,
+        };
+        let body = scanner.scan()?;
+        let has_late_placeholder = scanner.has_late_placeholder;
         let body = trim_statement(&body);
         if body.is_empty() {
             return Err(ExprError::new(
@@ -138,7 +155,7 @@ impl Program {
             ));
         }
         for word in words(body) {
-            if NOT_FOR_DATA.binary_search(&word).is_ok() {
+            if NOT_FOR_DATA.binary_search(&word).is_ok() || late.contains(&word) {
                 continue;
             }
             let parameter = match (scope.extra(word), word) {
@@ -153,11 +170,21 @@ impl Program {
             names.push(word.to_owned());
             parameters.push(parameter);
         }
-        let text = format!(
-            "(function({}){{'use strict';return(\n{body}\n)}})",
-            names.join(",")
-        );
-        Ok(Self { text, parameters })
+        let names = names.join(",");
+        let text = if late.is_empty() {
+            format!("(function({names}){{'use strict';return(\n{body}\n)}})")
+        } else {
+            let late = late.join(",");
+            format!(
+                "(function({names}){{'use strict';return function({late}){{return(\n{body}\n)}}}})"
+            )
+        };
+        Ok(Self {
+            text,
+            parameters,
+            has_late_placeholder,
+            mentions_items: words(body).contains("items"),
+        })
     }
 }
 
@@ -186,8 +213,10 @@ fn words(body: &str) -> BTreeSet<&str> {
 struct Scanner<'a> {
     source: &'a str,
     scope: &'a Scope,
+    late: &'a [&'a str],
     names: &'a mut Vec<String>,
     parameters: &'a mut Vec<Parameter>,
+    has_late_placeholder: bool,
 }
 
 #[derive(Clone, Copy, PartialEq)]
@@ -235,6 +264,11 @@ impl Scanner<'_> {
                 self.source,
             ));
         };
+        let head = path.split('.').next().unwrap_or_default().trim();
+        if self.late.contains(&head) {
+            self.has_late_placeholder = true;
+            return Ok(after);
+        }
         let value = placeholder::resolve(path, self.scope)?;
         match within {
             Within::Quotes(quote) => escape(&placeholder::text(value), quote, out),

@@ -10,12 +10,15 @@
 
 mod edits;
 mod mentions;
+pub(super) mod over;
 mod placeholders;
 mod source;
 mod value;
 
 #[cfg(test)]
 mod tests;
+
+use std::time::Duration;
 
 use monty::MontyRun;
 use monty_types::{
@@ -41,7 +44,23 @@ const FILE_NAME: &str = "expression";
 pub fn evaluate(source: &str, scope: &Scope, limits: &Limits) -> Result<Value, ExprError> {
     let program = Program::new(source, scope)?;
     let (names, values): (Vec<String>, Vec<MontyObject>) = inputs(&program, scope).unzip();
-    let run = MontyRun::new(
+    let compiled = compile(&program, names, limits)?;
+    let result = compiled
+        .run(values, tracker(limits, limits.time), PrintWriter::Disabled)
+        .map_err(|error| explain(&error, &program, limits))?;
+    let value = value::from_python(result, limits.depth)?;
+    if value.to_string().len() > limits.result_bytes {
+        return Err(too_large(limits));
+    }
+    Ok(value)
+}
+
+fn compile(
+    program: &Program<'_>,
+    names: Vec<String>,
+    limits: &Limits,
+) -> Result<MontyRun, ExprError> {
+    MontyRun::new(
         program.text.clone(),
         FILE_NAME,
         names,
@@ -52,27 +71,26 @@ pub fn evaluate(source: &str, scope: &Scope, limits: &Limits) -> Result<Value, E
             let message = error.message().unwrap_or_default();
             ExprError::new(ErrorKind::Syntax, format!("syntax error: {message}"), "")
         }
-        _ => explain(&error, &program, limits),
-    })?;
-    let tracker = ResourceTracker::new(ResourceLimits {
-        max_duration: Some(limits.time),
+        _ => explain(&error, program, limits),
+    })
+}
+
+fn tracker(limits: &Limits, time: Duration) -> ResourceTracker {
+    ResourceTracker::new(ResourceLimits {
+        max_duration: Some(time),
         max_memory: Some(limits.memory_bytes),
         gc_interval: None,
         max_recursion_depth: limits.depth,
         max_suspensions: 0,
-    });
-    let result = run
-        .run(values, tracker, PrintWriter::Disabled)
-        .map_err(|error| explain(&error, &program, limits))?;
-    let value = value::from_python(result, limits.depth)?;
-    if value.to_string().len() > limits.result_bytes {
-        return Err(ExprError::new(
-            ErrorKind::TooLarge,
-            format!("the result is larger than {} bytes", limits.result_bytes),
-            "",
-        ));
-    }
-    Ok(value)
+    })
+}
+
+fn too_large(limits: &Limits) -> ExprError {
+    ExprError::new(
+        ErrorKind::TooLarge,
+        format!("the result is larger than {} bytes", limits.result_bytes),
+        "",
+    )
 }
 
 /// The inputs of the program. A name that is nowhere in the scope is none: it is Python's, or nobody's.

@@ -94,6 +94,15 @@ pub(super) struct Program<'a> {
 impl<'a> Program<'a> {
     /// Reads an expression. A leading `return` and a trailing `;` are allowed, since people type them.
     pub(super) fn new(source: &str, scope: &'a Scope) -> Result<Self, ExprError> {
+        Self::with_arguments(source, scope, &[])
+    }
+
+    /// The same; if it is a `lambda`, the program calls it, with the inputs of these names.
+    pub(super) fn with_arguments(
+        source: &str,
+        scope: &'a Scope,
+        arguments: &[&str],
+    ) -> Result<Self, ExprError> {
         let source = without_statement(source)?;
         let Filled {
             text: filled,
@@ -109,10 +118,25 @@ impl<'a> Program<'a> {
         if reader.too_deep {
             return Err(too_deep());
         }
-        let (edits, names) = reader.finish();
+        let (edits, mut names) = reader.finish();
         let written = Edited::new(&filled.text, edits);
+        let called = parsed
+            .syntax()
+            .as_expression()
+            .and_then(|expression| call(&expression.body, arguments));
+        let call = called.map_or_else(String::new, |arguments| {
+            let own = |name: &&str| ((*name).to_owned(), (*name).to_owned());
+            names.extend(
+                arguments
+                    .iter()
+                    .map(own)
+                    .filter(|name| !names.contains(name))
+                    .collect::<Vec<_>>(),
+            );
+            format!("({})", arguments.join(", "))
+        });
         Ok(Self {
-            text: format!("{PRELUDE}({}\n)", written.text),
+            text: format!("{PRELUDE}({}\n){call}", written.text),
             names,
             placeholders,
             source,
@@ -142,6 +166,19 @@ impl<'a> Program<'a> {
         let origin = self.filled.origin(self.written.origin(start + offset));
         Some(position_of(&self.source, origin.min(self.source.len())))
     }
+}
+
+/// The arguments that a `lambda` is called with: as many as it has parameters for.
+fn call<'n>(expression: &Expr, arguments: &'n [&'n str]) -> Option<&'n [&'n str]> {
+    let Expr::Lambda(lambda) = expression else {
+        return None;
+    };
+    let taken = match &lambda.parameters {
+        None => 0,
+        Some(parameters) if parameters.vararg.is_some() => arguments.len(),
+        Some(parameters) => parameters.posonlyargs.len() + parameters.args.len(),
+    };
+    (!arguments.is_empty()).then(|| arguments.get(..taken).unwrap_or(arguments))
 }
 
 /// The error for what nests too deeply.
