@@ -9,6 +9,7 @@
 
 mod database;
 pub mod database_url;
+mod outgoing;
 mod parse;
 mod reader;
 pub mod settings;
@@ -19,6 +20,9 @@ use std::fs;
 use std::time::Duration;
 
 pub use database_url::{DatabaseUrl, DatabaseUrlError, Host, SslMode};
+pub use outgoing::{
+    MailConfig, OutgoingConfig, ProviderConfig, ProvidersConfig, SmtpSecurity, WebhooksConfig,
+};
 pub use reader::{ConfigErrors, InForce, Problem, Source};
 
 use crate::retry::RetryPolicy;
@@ -37,6 +41,8 @@ pub struct Config {
     pub retry: RetryPolicy,
     /// Limits of a single node.
     pub node: NodeConfig,
+    /// What nodes and mails call in the world outside.
+    pub outgoing: OutgoingConfig,
     /// What is logged, and how.
     pub log: LogConfig,
     in_force: Vec<InForce>,
@@ -166,6 +172,7 @@ impl Config {
             expression_memory_bytes: to_usize(reader.integer(&settings::EXPRESSION_MEMORY))
                 .saturating_mul(1024 * 1024),
         };
+        let outgoing = outgoing::read(&mut reader);
         let log = read_log(&mut reader, environment);
         let (in_force, problems) = reader.finish();
         match database {
@@ -175,6 +182,7 @@ impl Config {
                 worker,
                 retry,
                 node,
+                outgoing,
                 log,
                 in_force,
             }),
