@@ -24,6 +24,16 @@ pub enum ClientError {
 /// It trusts what the system trusts (`SSL_CERT_FILE`, `SSL_CERT_DIR`, `/etc/ssl`), and Mozilla's list, which is part
 /// of the binary, on a system that has none, such as an empty container image.
 pub fn http_client() -> Result<reqwest::Client, ClientError> {
+    client(reqwest::redirect::Policy::limited(MOST_REDIRECTS))
+}
+
+/// The same without redirects, for APIs and webhooks: after one, a POST may become a GET that does nothing and
+/// succeeds, and a key in a header may go to somebody else.
+pub fn api_client() -> Result<reqwest::Client, ClientError> {
+    client(reqwest::redirect::Policy::none())
+}
+
+fn client(redirects: reqwest::redirect::Policy) -> Result<reqwest::Client, ClientError> {
     let provider = Arc::new(rustls::crypto::ring::default_provider());
     let mut tls = ClientConfig::builder_with_provider(provider)
         .with_safe_default_protocol_versions()?
@@ -37,7 +47,7 @@ pub fn http_client() -> Result<reqwest::Client, ClientError> {
             env!("CARGO_PKG_VERSION")
         ))
         .connect_timeout(CONNECT_TIMEOUT)
-        .redirect(reqwest::redirect::Policy::limited(MOST_REDIRECTS))
+        .redirect(redirects)
         .build()?;
     Ok(client)
 }

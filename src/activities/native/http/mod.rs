@@ -16,7 +16,7 @@ use std::time::Duration;
 
 use serde_json::Value;
 
-pub use client::{ClientError, http_client};
+pub use client::{ClientError, api_client, http_client};
 use request::Prepared;
 
 use crate::activities::spec::{Holds, Key, Timeout};
@@ -141,7 +141,7 @@ impl HttpRequest {
 }
 
 /// A call that got no answer. The URL is left out: it may hold a secret, and the user knows it.
-fn network_failure(error: reqwest::Error) -> Failure {
+pub(in crate::activities) fn network_failure(error: reqwest::Error) -> Failure {
     let error = error.without_url();
     let mut causes = vec![error.to_string()];
     let mut source = error.source();
