@@ -14,6 +14,7 @@ use tokio_util::sync::CancellationToken;
 
 use crate::activities::native::evaluator::Evaluator;
 use crate::activities::native::http::{HttpLimits, http_client};
+use crate::activities::outgoing::Outgoing;
 use crate::activities::registry::{Registry, Services};
 use crate::clock::DatabaseClock;
 use crate::config::{Config, process_variable};
@@ -88,6 +89,8 @@ fn services(config: &Config) -> Result<Services, StartError> {
         http: http_client().map_err(|error| StartError::Part(with_causes(&error)))?,
         http_limits: HttpLimits::default(),
         expressions: Evaluator::new(limits, EXPRESSION_THREADS),
+        outgoing: Outgoing::new(config.outgoing.clone())
+            .map_err(|error| StartError::Part(with_causes(&error)))?,
     })
 }
 

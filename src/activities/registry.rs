@@ -4,13 +4,16 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Activity;
+use super::native::ai_prompt::AiPrompt;
 use super::native::condition::Condition;
 use super::native::delay::Delay;
 use super::native::evaluator::Evaluator;
 use super::native::http::{HttpLimits, HttpRequest};
+use super::native::notification::Notification;
 use super::native::switch::Switch;
 use super::native::trigger::Trigger;
 use super::native::variable::{GetVariable, SetVariable};
+use super::outgoing::Outgoing;
 
 /// What the native activities share.
 #[derive(Clone, Debug)]
@@ -21,6 +24,8 @@ pub struct Services {
     pub http_limits: HttpLimits,
     /// Runs what users type.
     pub expressions: Evaluator,
+    /// AI providers, mail, webhooks.
+    pub outgoing: Outgoing,
 }
 
 /// The activities by node type. Built once; cheap to clone.
@@ -62,6 +67,18 @@ impl Registry {
                 expressions: expressions(),
             },
         );
+        registry.add(
+            &["ai_prompt", "ai-prompt"],
+            AiPrompt {
+                outgoing: services.outgoing.clone(),
+            },
+        );
+        registry.add(
+            &["notification"],
+            Notification {
+                outgoing: services.outgoing.clone(),
+            },
+        );
         registry
     }
 
@@ -97,6 +114,7 @@ impl Registry {
 mod tests {
     use super::*;
     use crate::activities::native::http::http_client;
+    use crate::config::OutgoingConfig;
     use crate::expr::Limits;
 
     #[test]
@@ -105,13 +123,14 @@ mod tests {
             http: http_client().unwrap(),
             http_limits: HttpLimits::default(),
             expressions: Evaluator::new(Limits::default(), 1),
+            outgoing: Outgoing::new(OutgoingConfig::default()).unwrap(),
         });
         assert!(registry.get("if").is_some());
         assert!(registry.get("frobnicate").is_none());
         assert_eq!(
             registry.unknown_type("frobnicate"),
-            "no activity for node type \"frobnicate\"; known types: condition, delay, get_variable, http_request, \
-             if, set_variable, switch, trigger, wait"
+            "no activity for node type \"frobnicate\"; known types: ai-prompt, ai_prompt, condition, delay, \
+             get_variable, http_request, if, notification, set_variable, switch, trigger, wait"
         );
     }
 }
