@@ -17,6 +17,7 @@ use crate::activities::native::http::{HttpLimits, http_client};
 use crate::activities::outgoing::Outgoing;
 use crate::activities::registry::{Registry, Services};
 use crate::clock::DatabaseClock;
+use crate::completion_mail::CompletionMails;
 use crate::config::{Config, process_variable};
 use crate::dispatcher::{Dispatcher, Settings, Slots};
 use crate::expr::Limits;
@@ -75,6 +76,7 @@ pub struct Worker {
     /// One connection for the heartbeat, so that it never waits behind other work.
     heartbeat_store: Store,
     registry: Arc<Registry>,
+    outgoing: Outgoing,
     telemetry: Telemetry,
 }
 
@@ -112,12 +114,14 @@ impl Worker {
         for_heartbeat.pool_size = 1;
         for_heartbeat.statement_timeout =
             for_heartbeat.statement_timeout.min(config.worker.lease / 3);
-        let registry = Registry::native(&services(&config)?);
+        let services = services(&config)?;
+        let registry = Registry::native(&services);
         let store = Store::new(&for_work)?;
         Ok(Self {
             heartbeat_store: Store::new(&for_heartbeat)?.with_clock(Arc::clone(store.clock())),
             store,
             registry: Arc::new(registry),
+            outgoing: services.outgoing,
             config,
             telemetry,
         })
@@ -150,6 +154,11 @@ impl Worker {
         let mut parts = JoinSet::new();
         parts.spawn(heartbeat.run(background.clone()));
         parts.spawn(listener.run(background.clone()));
+        let mut mailing = JoinSet::new();
+        let store = self.store.clone();
+        if let Some(mails) = CompletionMails::new(store, &self.outgoing, self.telemetry.clone()) {
+            mailing.spawn(mails.run(background.clone()));
+        }
         let mut writing = JoinSet::new();
         writing.spawn(writer.run());
         // The first look comes at once, not when the listener is up.
@@ -160,6 +169,8 @@ impl Worker {
         background.cancel();
         let ended = async { while parts.join_next().await.is_some() {} };
         drop(tokio::time::timeout(STOP_LIMIT, ended).await);
+        // It bounds its own end.
+        while mailing.join_next().await.is_some() {}
         let id = shared.identity.borrow().id;
         if let Ok(Err(error)) =
             tokio::time::timeout(STOP_LIMIT, self.heartbeat_store.deregister(id)).await

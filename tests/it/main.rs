@@ -12,6 +12,8 @@
 mod broken_rows;
 /// The binary as an operator meets it.
 mod command_line;
+/// Mails at the end of executions.
+mod completion_mail;
 /// Harnesses for what must hold under kills, cuts and restarts.
 mod faults;
 /// Who may import whom.

@@ -202,7 +202,7 @@ mod tests {
 
     use super::*;
 
-    fn wait(headers: &[(&'static str, &'static str)], body: Value) -> Option<Duration> {
+    fn wait(headers: &[(&'static str, &'static str)], body: &Value) -> Option<Duration> {
         let headers = headers
             .iter()
             .map(|(name, value)| {
@@ -212,7 +212,7 @@ mod tests {
                 )
             })
             .collect();
-        retry_after(&headers, &body, "2026-01-05T12:00:00Z".parse().unwrap())
+        retry_after(&headers, body, "2026-01-05T12:00:00Z".parse().unwrap())
     }
 
     #[test]
@@ -266,10 +266,10 @@ mod tests {
                 None,
             ),
         ] {
-            assert_eq!(wait(headers, Value::Null), expected, "{headers:?}");
+            assert_eq!(wait(headers, &Value::Null), expected, "{headers:?}");
         }
-        assert_eq!(wait(&[], json!({"retry_after": 0.65})), seconds(0.65));
-        assert_eq!(wait(&[], Value::Null), None);
+        assert_eq!(wait(&[], &json!({"retry_after": 0.65})), seconds(0.65));
+        assert_eq!(wait(&[], &Value::Null), None);
     }
 
     #[test]

@@ -31,6 +31,8 @@ impl Received {
 struct Seen {
     commands: Vec<String>,
     mails: Vec<Received>,
+    /// The answers that it was started with are over.
+    is_usual: bool,
 }
 
 /// The server. Dropping it closes the port.
@@ -69,6 +71,11 @@ impl Smtp {
         self.seen.lock().unwrap().mails.clone()
     }
 
+    /// Ends the answers that it was started with.
+    pub(crate) fn answer_as_usual(&self) {
+        self.seen.lock().unwrap().is_usual = true;
+    }
+
     /// Every command that came.
     pub(crate) fn commands(&self) -> Vec<String> {
         self.seen.lock().unwrap().commands.clone()
@@ -89,6 +96,7 @@ async fn converse(stream: TcpStream, answers: Answers, seen: &Mutex<Seen>) -> st
             "" => command.is_empty(),
             start => command.to_ascii_uppercase().starts_with(start),
         });
+        let told = told.filter(|_| !seen.lock().unwrap().is_usual);
         format!("{}\r\n", told.map_or(usual, |(_, answer)| answer))
     };
     write

@@ -26,7 +26,7 @@ fn activity(url: &str) -> AiPrompt {
     }
 }
 
-fn openai(message: Value, finish_reason: &str) -> Value {
+fn openai(message: &Value, finish_reason: &str) -> Value {
     json!({
         "id": "chatcmpl-1", "object": "chat.completion", "created": 1, "model": "gpt-4o-mini-2024-07-18",
         "choices": [{"index": 0, "message": message, "logprobs": null, "finish_reason": finish_reason}],
@@ -36,7 +36,7 @@ fn openai(message: Value, finish_reason: &str) -> Value {
 
 fn said(text: &str) -> Value {
     openai(
-        json!({"role": "assistant", "content": text, "refusal": null}),
+        &json!({"role": "assistant", "content": text, "refusal": null}),
         "stop",
     )
 }
@@ -363,7 +363,7 @@ async fn an_answer_that_is_none_is_retryable() {
 #[tokio::test]
 async fn a_refusal_of_the_model_is_a_failure_with_its_words() {
     let refusal = openai(
-        json!({"role": "assistant", "content": null, "refusal": "I can't help."}),
+        &json!({"role": "assistant", "content": null, "refusal": "I can't help."}),
         "stop",
     );
     let failure = ask_once(json!({"prompt": "Hi"}), ok(&refusal))
@@ -380,7 +380,7 @@ async fn a_refusal_of_the_model_is_a_failure_with_its_words() {
     assert_eq!(failure.output["tokens_used"], 21);
 
     let filtered = openai(
-        json!({"role": "assistant", "content": null}),
+        &json!({"role": "assistant", "content": null}),
         "content_filter",
     );
     let failure = ask_once(json!({"prompt": "Hi"}), ok(&filtered))
@@ -403,7 +403,7 @@ async fn a_refusal_of_the_model_is_a_failure_with_its_words() {
 
 #[tokio::test]
 async fn an_answer_without_text_says_why() {
-    let thinking = openai(json!({"role": "assistant", "content": ""}), "length");
+    let thinking = openai(&json!({"role": "assistant", "content": ""}), "length");
     let failure = ask_once(json!({"prompt": "Hi", "max_tokens": 9}), ok(&thinking))
         .await
         .unwrap_err();
@@ -414,7 +414,7 @@ async fn an_answer_without_text_says_why() {
         "{}",
         failure.message
     );
-    let nothing = openai(json!({"role": "assistant", "content": null}), "tool_calls");
+    let nothing = openai(&json!({"role": "assistant", "content": null}), "tool_calls");
     let failure = ask_once(json!({"prompt": "Hi"}), ok(&nothing))
         .await
         .unwrap_err();
@@ -427,7 +427,7 @@ async fn an_answer_without_text_says_why() {
 #[tokio::test]
 async fn a_content_of_parts_is_joined() {
     let parts = json!([{"type": "text", "text": "a"}, {"type": "image", "x": 1}, {"type": "text", "text": "b"}]);
-    let reply = openai(json!({"role": "assistant", "content": parts}), "stop");
+    let reply = openai(&json!({"role": "assistant", "content": parts}), "stop");
     let (output, _) = done(ask_once(json!({"prompt": "Hi"}), ok(&reply)).await);
     assert_eq!(output["content"], "ab");
 }
@@ -494,7 +494,7 @@ async fn a_redirect_is_not_followed() {
 }
 
 #[tokio::test]
-async fn what_is_wrong_or_missing_is_named() {
+async fn a_missing_key_is_named() {
     let bare = AiPrompt {
         outgoing: Outgoing::new(OutgoingConfig::default()).unwrap(),
     };
@@ -523,6 +523,10 @@ async fn what_is_wrong_or_missing_is_named() {
         let failure = run(&bare, config, &context(json!({}))).await.unwrap_err();
         assert_eq!(failure, Failure::permanent(expected));
     }
+}
+
+#[tokio::test]
+async fn a_wrong_configuration_is_permanent_and_names_key_and_value() {
     let activity = activity("http://127.0.0.1:1");
     for (config, expected) in [
         (

@@ -62,7 +62,11 @@ impl Smtp {
     ) -> Result<Sent, Failure> {
         let id = format!("<{}@{}>", digest(&mail.key), from.email.domain());
         let message = message(from, to, mail, &id)?;
-        let answer = self.transport.send(message).await.map_err(failure)?;
+        let answer = self
+            .transport
+            .send(message)
+            .await
+            .map_err(|error| failure(&error))?;
         Ok(Sent {
             provider: "smtp",
             id,
@@ -108,7 +112,7 @@ fn message(from: Mailbox, to: Vec<Mailbox>, mail: &Mail, id: &str) -> Result<Mes
     built.map_err(|error| Failure::permanent(format!("the mail cannot be written: {error}")))
 }
 
-fn failure(error: lettre::transport::smtp::Error) -> Failure {
+fn failure(error: &lettre::transport::smtp::Error) -> Failure {
     let mut texts = vec![error.to_string()];
     let mut source = error.source();
     while let Some(cause) = source {

@@ -144,6 +144,17 @@ async fn a_refusal_for_good_is_permanent_and_one_for_now_is_not() {
 }
 
 #[tokio::test]
+async fn what_is_refused_for_now_can_be_sent_later() {
+    let server = Smtp::start(&[("MAIL", "451 try later")]).await;
+    let mailer = mailer(&config(server.port()));
+    let failure = mailer.send(&mail("a@example.com")).await.unwrap_err();
+    assert_eq!(failure.kind, FailureKind::Retryable);
+    server.answer_as_usual();
+    mailer.send(&mail("a@example.com")).await.unwrap();
+    assert_eq!(server.mails().len(), 1);
+}
+
+#[tokio::test]
 async fn one_refused_recipient_stops_the_mail_to_all() {
     let server = Smtp::start(&[("RCPT TO:<B@", "550 unknown")]).await;
     let sent = mailer(&config(server.port()))
