@@ -2,7 +2,7 @@
 //!
 //! They never delay or break an execution: this part listens to the events that follow the last commit of an execution,
 //! as tests do, and works them off on its own. The promise is **at most once** per end: a mail is lost if the worker dies
-//! before it is sent, if it fails three times, or if more than [`MOST_WAITING`] wait; the last two are logged.
+//! before it is sent, if it fails three times, or if more than `MOST_WAITING` wait; the last two are logged.
 //!
 //! Nothing is sent where mail is not configured, where the platform has no table `emailtemplate` (some of its
 //! installations have none), or no active template with slug `workflow-completed` or `workflow-failed`.

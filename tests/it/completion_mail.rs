@@ -211,3 +211,16 @@ async fn a_mail_that_is_refused_for_now_is_sent_in_the_end() {
     worker.stop().await;
     assert_eq!(server.mails().len(), 1);
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn half_a_configuration_of_mail_is_said_at_the_start() {
+    let database = Database::migrated(Variant::CreateAll).await;
+    let settings = [NO_POLL, ("SMTP_HOST", "127.0.0.1")];
+    let mut worker = InProcess::start_only(&database.url(), &settings);
+    worker
+        .wait_for("the warning", |event| {
+            matches!(event, Event::MailOff { variable } if *variable == "EMAILS_FROM_EMAIL")
+        })
+        .await;
+    worker.stop().await;
+}

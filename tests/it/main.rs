@@ -20,6 +20,8 @@ mod faults;
 mod layers;
 /// The worker's own schema, and what was there before it.
 mod migrations;
+/// Mails of a node, through an encrypted connection.
+mod notification;
 /// The README and the files for deployment against the table of settings.
 mod packaging;
 /// Pause, resume, terminate.
