@@ -37,6 +37,8 @@ pub mod writer;
 
 pub mod lease;
 
+pub mod completion_mail;
+
 pub mod store;
 
 pub mod telemetry;

@@ -14,9 +14,11 @@ use tokio_util::sync::CancellationToken;
 
 use crate::activities::native::evaluator::Evaluator;
 use crate::activities::native::http::{HttpLimits, http_client};
+use crate::activities::outgoing::Outgoing;
 use crate::activities::registry::{Registry, Services};
 use crate::activities::remote::{self, HostProcess, Remote};
 use crate::clock::DatabaseClock;
+use crate::completion_mail::CompletionMails;
 use crate::config::{Config, process_variable};
 use crate::dispatcher::{Dispatcher, Settings, Slots};
 use crate::expr::Limits;
@@ -77,6 +79,7 @@ pub struct Worker {
     registry: Arc<Registry>,
     /// The activity host, if the worker starts it.
     host_process: Option<HostProcess>,
+    outgoing: Outgoing,
     telemetry: Telemetry,
 }
 
@@ -93,6 +96,8 @@ fn services(config: &Config, remote: Option<Remote>) -> Result<Services, StartEr
         expressions: Evaluator::new(limits, EXPRESSION_THREADS),
         max_depth: config.node.max_depth,
         remote,
+        outgoing: Outgoing::new(config.outgoing.clone())
+            .map_err(|error| StartError::Part(with_causes(&error)))?,
     })
 }
 
@@ -117,13 +122,15 @@ impl Worker {
         let (remote, host_process) =
             remote::connect(&config.activities, config.node.timeout, &telemetry)
                 .map_err(|error| StartError::Part(with_causes(&error)))?;
-        let registry = Registry::native(&services(&config, remote)?);
+        let services = services(&config, remote)?;
+        let registry = Registry::native(&services);
         let store = Store::new(&for_work)?;
         Ok(Self {
             heartbeat_store: Store::new(&for_heartbeat)?.with_clock(Arc::clone(store.clock())),
             store,
             registry: Arc::new(registry),
             host_process,
+            outgoing: services.outgoing,
             config,
             telemetry,
         })
@@ -161,6 +168,11 @@ impl Worker {
         if let Some(process) = self.host_process.take() {
             host.spawn(process.run(hosting.clone()));
         }
+        let mut mailing = JoinSet::new();
+        let store = self.store.clone();
+        if let Some(mails) = CompletionMails::new(store, &self.outgoing, self.telemetry.clone()) {
+            mailing.spawn(mails.run(background.clone()));
+        }
         let mut writing = JoinSet::new();
         writing.spawn(writer.run());
         // The first look comes at once, not when the listener is up.
@@ -173,6 +185,8 @@ impl Worker {
         background.cancel();
         let ended = async { while parts.join_next().await.is_some() {} };
         drop(tokio::time::timeout(STOP_LIMIT, ended).await);
+        // It bounds its own end.
+        while mailing.join_next().await.is_some() {}
         let id = shared.identity.borrow().id;
         if let Ok(Err(error)) =
             tokio::time::timeout(STOP_LIMIT, self.heartbeat_store.deregister(id)).await

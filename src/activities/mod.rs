@@ -5,6 +5,7 @@
 //! `registry.rs`.
 
 pub mod native;
+pub mod outgoing;
 pub mod python;
 pub mod registry;
 pub mod remote;

@@ -3,6 +3,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
+use super::native::ai_prompt::AiPrompt;
 use super::native::approval::{HumanApproval, WaitForSignal};
 use super::native::condition::Condition;
 use super::native::control::attempt::Try;
@@ -10,6 +11,7 @@ use super::native::control::loops::{LeaveLoop, Loop};
 use super::native::delay::Delay;
 use super::native::evaluator::Evaluator;
 use super::native::http::{HttpLimits, HttpRequest};
+use super::native::notification::Notification;
 use super::native::sub_workflow::SubWorkflow;
 use super::native::switch::Switch;
 use super::native::templates;
@@ -20,6 +22,7 @@ use super::native::transform::reduce::Reduce;
 use super::native::transform::split::Split;
 use super::native::trigger::Trigger;
 use super::native::variable::{GetVariable, SetVariable};
+use super::outgoing::Outgoing;
 use super::remote::{self, Remote};
 use super::{Activity, Context, Failure, Node, Spec};
 
@@ -34,6 +37,8 @@ pub struct Services {
     pub expressions: Evaluator,
     /// `WORKFLOW_MAX_SUB_WORKFLOW_DEPTH`.
     pub max_depth: u32,
+    /// AI providers, mail, webhooks.
+    pub outgoing: Outgoing,
     /// Runs what the worker does not run itself, if there is an activity host.
     pub remote: Option<Remote>,
 }
@@ -83,6 +88,18 @@ impl Registry {
             &["delay", "wait"],
             Delay {
                 expressions: expressions(),
+            },
+        );
+        registry.add(
+            &["ai_prompt", "ai-prompt"],
+            AiPrompt {
+                outgoing: services.outgoing.clone(),
+            },
+        );
+        registry.add(
+            &["notification"],
+            Notification {
+                outgoing: services.outgoing.clone(),
             },
         );
         registry.add_steering(services);
@@ -225,7 +242,7 @@ impl Registry {
 mod tests {
     use super::*;
     use crate::activities::native::http::http_client;
-    use crate::config::{ActivityConfig, ActivityHost, ActivityUrl};
+    use crate::config::{ActivityConfig, ActivityHost, ActivityUrl, OutgoingConfig};
     use crate::expr::Limits;
     use crate::telemetry::Telemetry;
 
@@ -235,6 +252,7 @@ mod tests {
             http_limits: HttpLimits::default(),
             expressions: Evaluator::new(Limits::default(), 1),
             max_depth: 5,
+            outgoing: Outgoing::new(OutgoingConfig::default()).unwrap(),
             remote,
         })
     }

@@ -10,6 +10,7 @@
 mod activities;
 mod database;
 pub mod database_url;
+mod outgoing;
 mod parse;
 mod reader;
 pub mod settings;
@@ -21,6 +22,9 @@ use std::time::Duration;
 
 pub use activities::{ActivityConfig, ActivityHost, ActivityUrl};
 pub use database_url::{DatabaseUrl, DatabaseUrlError, Host, SslMode};
+pub use outgoing::{
+    MailConfig, OutgoingConfig, ProviderConfig, ProvidersConfig, SmtpSecurity, WebhooksConfig,
+};
 pub use reader::{ConfigErrors, InForce, Problem, Source};
 
 use crate::engine::Bounds;
@@ -44,6 +48,8 @@ pub struct Config {
     pub node: NodeConfig,
     /// Where the nodes run that the worker does not run itself.
     pub activities: ActivityConfig,
+    /// What nodes and mails call in the world outside.
+    pub outgoing: OutgoingConfig,
     /// What is logged, and how.
     pub log: LogConfig,
     in_force: Vec<InForce>,
@@ -180,6 +186,7 @@ impl Config {
                 .saturating_mul(1024 * 1024),
         };
         let activities = activities::read(&mut reader);
+        let outgoing = outgoing::read(&mut reader);
         let log = read_log(&mut reader, environment);
         let (in_force, problems) = reader.finish();
         match database {
@@ -191,6 +198,7 @@ impl Config {
                 bounds,
                 node,
                 activities,
+                outgoing,
                 log,
                 in_force,
             }),

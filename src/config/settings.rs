@@ -117,6 +117,8 @@ const fn millis(min: u64, max: u64) -> Kind {
     }
 }
 
+const HTTP_URL: &str = "an http:// or https:// URL";
+
 const DAY_MS: u64 = 86_400_000;
 
 macro_rules! settings {
@@ -194,6 +196,54 @@ settings! {
         "Sent to the activity host as `Authorization: Bearer`.");
     ACTIVITY_TYPES = row("WORKFLOW_ACTIVITY_TYPES", None, Kind::Text("node types, separated by commas"),
         "Node types that go to the activity host although the worker could run them itself.");
+    OPENAI_API_KEY = secret("OPENAI_API_KEY", Kind::Text("an API key"),
+        "For `ai_prompt` nodes whose model is no other provider's.");
+    OPENAI_BASE_URL = row("OPENAI_BASE_URL", Some("https://api.openai.com/v1"), Kind::Text(HTTP_URL),
+        "Where the OpenAI API is, or one that is compatible with it.");
+    ANTHROPIC_API_KEY = secret("ANTHROPIC_API_KEY", Kind::Text("an API key"),
+        "For `ai_prompt` nodes with a model `claude-…`.");
+    ANTHROPIC_BASE_URL = row("ANTHROPIC_BASE_URL", Some("https://api.anthropic.com"), Kind::Text(HTTP_URL),
+        "Where the Anthropic API is.");
+    GOOGLE_API_KEY = secret("GOOGLE_API_KEY", Kind::Text("an API key"),
+        "For `ai_prompt` nodes with a model `gemini-…`.");
+    COHERE_API_KEY = secret("COHERE_API_KEY", Kind::Text("an API key"),
+        "For `ai_prompt` nodes with a model `command-…`.");
+    AI_MODEL_ALIASES = row("WORKFLOW_AI_MODEL_ALIASES",
+        Some("claude-3-opus=claude-opus-4-8,claude-3-sonnet=claude-sonnet-4-6,claude-3-haiku=claude-haiku-4-5"),
+        Kind::Text("name=id, separated by commas"),
+        "Model names of `ai_prompt` nodes that are sent as another id: those that the builder offers and the provider has retired.");
+    SMTP_HOST = row("SMTP_HOST", None, Kind::Text("a host name or address"),
+        "The mail server. Without it, and without Resend, no mail is sent.");
+    SMTP_PORT = row("SMTP_PORT", Some("587"), count(1, 65_535),
+        "The port of `SMTP_HOST`.");
+    SMTP_USER = row("SMTP_USER", None, Kind::Text("a user name"),
+        "The user at `SMTP_HOST`; no login if unset.");
+    SMTP_PASSWORD = secret("SMTP_PASSWORD", Kind::Text("the user's password"),
+        "The password of `SMTP_USER`.");
+    SMTP_TLS = row("SMTP_TLS", Some("true"), Kind::Flag,
+        "Whether the connection must become encrypted by STARTTLS.");
+    SMTP_SSL = row("SMTP_SSL", Some("false"), Kind::Flag,
+        "Whether the connection is encrypted from its beginning (port 465). Goes before `SMTP_TLS`.");
+    EMAILS_FROM_EMAIL = row("EMAILS_FROM_EMAIL", None, Kind::Text("an e-mail address"),
+        "The sender of mails. Without it no mail is sent.");
+    EMAILS_FROM_NAME = row("EMAILS_FROM_NAME", Some("SynthralOS AI"), Kind::Text("any text"),
+        "The sender's name.");
+    USE_RESEND = row("USE_RESEND", Some("false"), Kind::Flag,
+        "Whether mails go through Resend's HTTP API instead of SMTP.");
+    RESEND_API_KEY = secret("RESEND_API_KEY", Kind::Text("an API key"),
+        "The key for Resend.");
+    RESEND_BASE_URL = row("RESEND_BASE_URL", Some("https://api.resend.com"), Kind::Text(HTTP_URL),
+        "Where Resend's API is.");
+    SLACK_WEBHOOK_URL = secret("SLACK_WEBHOOK_URL", Kind::Text(HTTP_URL),
+        "Slack's incoming webhook, for `notification` nodes that name none.");
+    DISCORD_WEBHOOK_URL = secret("DISCORD_WEBHOOK_URL", Kind::Text(HTTP_URL),
+        "Discord's webhook, for `notification` nodes that name none.");
+    COMPLETION_MAILS = row("WORKFLOW_COMPLETION_MAILS", Some("true"), Kind::Flag,
+        "Whether a workflow's owner gets a mail when an execution has completed or finally failed, where mail is configured and the platform has a template for it.");
+    PROJECT_NAME = row("PROJECT_NAME", None, Kind::Text("any text; `SynthralOS` if unset"),
+        "What mails call the platform.");
+    FRONTEND_HOST = row("FRONTEND_HOST", None, Kind::Text("https://host; `http://localhost:5173` if unset, as in the platform"),
+        "Where links in mails point to.");
     LOG = row("WORKFLOW_WORKER_LOG", Some("info"), Kind::Text("a filter such as `info,workflow_worker=debug`"),
         "What is logged.");
     LOG_FORMAT = row("WORKFLOW_WORKER_LOG_FORMAT", Some("auto"), Kind::Choice(&["auto", "human", "json"]),

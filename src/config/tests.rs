@@ -196,6 +196,67 @@ fn without_a_database_the_ways_to_name_one_are_listed() {
 }
 
 #[test]
+fn what_is_called_outside_is_off_until_it_is_set() {
+    let outgoing = with(&[]).outgoing;
+    assert!(outgoing.providers.openai.key.is_none());
+    assert_eq!(outgoing.mail.missing(), Some("SMTP_HOST"));
+    assert!(!outgoing.mail.is_begun());
+    assert_eq!(outgoing.mail.smtp_port, 587);
+    assert_eq!(outgoing.mail.smtp_security, SmtpSecurity::StartTls);
+    assert_eq!(outgoing.frontend_host, "http://localhost:5173");
+    assert_eq!(
+        outgoing.providers.aliases.get("claude-3-opus"),
+        Some(&"claude-opus-4-8".to_owned())
+    );
+}
+
+#[test]
+fn mail_is_sent_by_smtp_or_resend() {
+    let mail = |variables: &[(&str, &str)]| with(variables).outgoing.mail;
+    let from = ("EMAILS_FROM_EMAIL", "a@example.com");
+    assert_eq!(
+        mail(&[("SMTP_HOST", "h")]).missing(),
+        Some("EMAILS_FROM_EMAIL")
+    );
+    assert_eq!(mail(&[("SMTP_HOST", "h"), from]).missing(), None);
+    let resend = [("USE_RESEND", "true"), ("SMTP_HOST", "h"), from];
+    assert_eq!(mail(&resend).missing(), Some("RESEND_API_KEY"));
+    let resend = [("USE_RESEND", "true"), ("RESEND_API_KEY", "k"), from];
+    assert_eq!(mail(&resend).missing(), None);
+    for (ssl, tls, expected) in [
+        ("true", "true", SmtpSecurity::Tls),
+        ("false", "true", SmtpSecurity::StartTls),
+        ("false", "false", SmtpSecurity::None),
+    ] {
+        let variables = [("SMTP_SSL", ssl), ("SMTP_TLS", tls)];
+        assert_eq!(mail(&variables).smtp_security, expected);
+    }
+}
+
+#[test]
+fn wrong_values_of_what_is_called_outside_are_named_and_secrets_are_not_shown() {
+    let found = problems(&[
+        DATABASE,
+        ("OPENAI_BASE_URL", "api.openai.com"),
+        ("SLACK_WEBHOOK_URL", "hunter2"),
+        ("EMAILS_FROM_EMAIL", "nobody"),
+        ("SMTP_USER", "u"),
+        ("WORKFLOW_AI_MODEL_ALIASES", "a=b,c"),
+    ])
+    .join("\n");
+    for expected in [
+        "OPENAI_BASE_URL is \"api.openai.com\": allowed is an http:// or https:// URL",
+        "SLACK_WEBHOOK_URL: it is not an http:// or https:// URL",
+        "EMAILS_FROM_EMAIL is \"nobody\": allowed is an e-mail address",
+        "SMTP_PASSWORD: is needed where SMTP_USER is set",
+        "WORKFLOW_AI_MODEL_ALIASES is \"a=b,c\": allowed is name=id, separated by commas",
+    ] {
+        assert!(found.contains(expected), "{expected:?} is not in\n{found}");
+    }
+    assert!(!found.contains("hunter2"), "{found}");
+}
+
+#[test]
 fn production_logs_json_unless_told_otherwise() {
     assert_eq!(
         with(&[("ENVIRONMENT", "production")]).log.format,

@@ -26,7 +26,7 @@ macro_rules! statements {
                 types: &[$(Type::$type),*],
             };
         )*
-        /// Every statement there is.
+        /// Every statement that can be prepared on any database, which is all but [`ON_OPTIONAL_TABLES`].
         pub const ALL: &[Statement] = &[$($name),*];
     };
 }
@@ -68,4 +68,15 @@ statements! {
     REPAIR = "repair" [FLOAT8, FLOAT8, INT8];
     REPAIR_PARKED = "repair_parked" [INT8];
     REPAIR_WAITING = "repair_waiting" [INT8];
+    LOAD_ENDED_EXECUTION = "load_ended_execution" [UUID];
 }
+
+/// `sql/queries/load_mail_template.sql`
+pub const LOAD_MAIL_TEMPLATE: Statement = Statement {
+    name: "load_mail_template",
+    text: include_str!("../../sql/queries/load_mail_template.sql"),
+    types: &[Type::TEXT],
+};
+
+/// Statements on tables that some installations of the platform lack; asked only where the table is there.
+pub const ON_OPTIONAL_TABLES: &[Statement] = &[LOAD_MAIL_TEMPLATE];

@@ -161,6 +161,23 @@ pub enum Event {
         /// The limit.
         max_age: Duration,
     },
+    /// The mail at the end of an execution could not be sent, and is given up.
+    MailFailed {
+        /// The execution.
+        id: ExecutionId,
+        /// Why.
+        error: String,
+    },
+    /// Mails at the end of executions were not sent, because too many waited or the worker stopped.
+    MailsDropped {
+        /// How many, at most.
+        at_most: u64,
+    },
+    /// Mail is half configured, so none is sent at the end of executions.
+    MailOff {
+        /// The variable that is missing.
+        variable: &'static str,
+    },
     /// A part of the worker met what it cannot go on with.
     WorkerError {
         /// What.

@@ -40,6 +40,8 @@ pub(super) fn write(event: &Event) {
         | Event::ListenerLost { .. }
         | Event::DatabaseLost { .. }
         | Event::DatabaseBack { .. }
+        | Event::MailsDropped { .. }
+        | Event::MailOff { .. }
         | Event::WorkerError { .. } => of_the_service(event),
         Event::ExecutionStarted { .. }
         | Event::NodeStarted { .. }
@@ -51,6 +53,7 @@ pub(super) fn write(event: &Event) {
         | Event::Retrying { .. }
         | Event::SignalProcessed { .. }
         | Event::ExecutionStopped { .. }
+        | Event::MailFailed { .. }
         | Event::LeaseLost { .. } => of_an_execution(event),
         Event::DeclaredDead
         | Event::HeartbeatFailed { .. }
@@ -93,6 +96,12 @@ fn of_the_service(event: &Event) {
         }
         Event::DatabaseLost { part, error } => warn!(part, "❌ Worker error: {part}: {error}"),
         Event::DatabaseBack { part } => info!(part, "{part}: the database answers again"),
+        Event::MailsDropped { at_most } => {
+            warn!("at most {at_most} mail(s) at the end of executions are not sent");
+        }
+        Event::MailOff { variable } => {
+            warn!("no mails at the end of executions: {variable} is not set");
+        }
         Event::WorkerError { error } => error!("❌ Worker error: {error}"),
         other => debug!("{other:?}"),
     }
@@ -132,6 +141,9 @@ fn of_an_execution(event: &Event) {
         }
         Event::ExecutionStopped { id, status } => {
             info!(execution.id = %id, "execution {id} was set to {status}; its runner has stopped");
+        }
+        Event::MailFailed { id, error } => {
+            warn!(execution.id = %id, "the mail at the end of execution {id} is not sent: {error}");
         }
         Event::LeaseLost { id } => {
             warn!(execution.id = %id, "the lease of execution {id} is lost; what ran under it is stopped");

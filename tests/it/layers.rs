@@ -16,7 +16,7 @@ const LAYERS: &[&[&str]] = &[
     &["config"],
     &["telemetry"],
     &["store", "activities", "dev"],
-    &["wake", "writer", "lease"],
+    &["wake", "writer", "lease", "completion_mail"],
     &["runner"],
     &["dispatcher"],
     &["worker"],

@@ -12,12 +12,16 @@
 mod broken_rows;
 /// The binary as an operator meets it.
 mod command_line;
+/// Mails at the end of executions.
+mod completion_mail;
 /// Harnesses for what must hold under kills, cuts and restarts.
 mod faults;
 /// Who may import whom.
 mod layers;
 /// The worker's own schema, and what was there before it.
 mod migrations;
+/// Mails of a node, through an encrypted connection.
+mod notification;
 /// The README and the files for deployment against the table of settings.
 mod packaging;
 /// Pause, resume, terminate.

@@ -7,7 +7,7 @@ use std::path::Path;
 
 use workflow_worker::store::sql;
 
-use crate::support::database::{Database, Variant};
+use crate::support::database::{Database, MAIL_TEMPLATES, Variant};
 
 fn files() -> BTreeSet<String> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/queries");
@@ -25,10 +25,14 @@ fn files() -> BTreeSet<String> {
         .collect()
 }
 
+/// Those for every database, and those on tables that some databases lack.
+fn every_statement() -> impl Iterator<Item = &'static sql::Statement> {
+    sql::ALL.iter().chain(sql::ON_OPTIONAL_TABLES)
+}
+
 #[test]
 fn every_file_is_used_exactly_once() {
-    let used: Vec<String> = sql::ALL
-        .iter()
+    let used: Vec<String> = every_statement()
         .map(|statement| statement.name.to_owned())
         .collect();
     let unique: BTreeSet<String> = used.iter().cloned().collect();
@@ -38,7 +42,7 @@ fn every_file_is_used_exactly_once() {
 
 #[test]
 fn every_file_opens_with_its_contract() {
-    for statement in sql::ALL {
+    for statement in every_statement() {
         let head: Vec<&str> = statement
             .text
             .lines()
@@ -75,6 +79,18 @@ async fn every_statement_prepares_with_the_declared_types_on_every_variant() {
                 .unwrap_or_else(|error| panic!("{variant:?}: {}: {error:?}", statement.name));
             assert_eq!(prepared.params(), statement.types, "{}", statement.name);
         }
+    }
+}
+
+#[tokio::test]
+async fn the_statements_on_optional_tables_prepare_where_the_tables_are() {
+    let database = Database::migrated(Variant::CreateAll).await;
+    let client = database.client().await;
+    client.batch_execute(MAIL_TEMPLATES).await.unwrap();
+    for statement in sql::ON_OPTIONAL_TABLES {
+        let prepared = client.prepare_typed(statement.text, statement.types).await;
+        let prepared = prepared.unwrap_or_else(|error| panic!("{}: {error:?}", statement.name));
+        assert_eq!(prepared.params(), statement.types, "{}", statement.name);
     }
 }
 

@@ -3,6 +3,7 @@
 //! `config` reads a node's configuration with errors that name key, value and what is allowed; `evaluator` runs what
 //! users type without holding up the runtime; `templates` fills `{{ … }}` in a configuration. All else is a node type.
 
+pub mod ai_prompt;
 pub mod approval;
 pub mod condition;
 pub mod config;
@@ -10,6 +11,7 @@ pub mod control;
 pub mod delay;
 pub mod evaluator;
 pub mod http;
+pub mod notification;
 pub mod sub_workflow;
 pub mod switch;
 pub mod templates;

@@ -13,6 +13,9 @@ const HOST_INDEXES: &str = include_str!("sql/host_indexes.sql");
 const HOST_JSONB: &str = include_str!("sql/host_jsonb.sql");
 const ROW_LEVEL_SECURITY: &str = include_str!("sql/row_level_security.sql");
 
+/// The platform's mail templates, a table that variants B and C lack.
+pub(crate) const MAIL_TEMPLATES: &str = include_str!("sql/mail_templates.sql");
+
 /// What a fresh database has in it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Variant {

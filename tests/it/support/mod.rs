@@ -9,6 +9,7 @@ pub(crate) mod migrated;
 pub(crate) mod pgbouncer;
 pub(crate) mod platform;
 pub(crate) mod process;
+pub(crate) mod smtp;
 pub(crate) mod state;
 pub(crate) mod wait;
 pub(crate) mod worker;

@@ -24,6 +24,14 @@ pub fn http_client() -> Result<reqwest::Client, ClientError> {
     Ok(client_builder()?.build()?)
 }
 
+/// The same without redirects, for APIs and webhooks: after one, a POST may become a GET that does nothing and
+/// succeeds, and a key in a header may go to somebody else.
+pub fn api_client() -> Result<reqwest::Client, ClientError> {
+    Ok(client_builder()?
+        .redirect(reqwest::redirect::Policy::none())
+        .build()?)
+}
+
 /// The same client, not yet made.
 ///
 /// It trusts what the system trusts (`SSL_CERT_FILE`, `SSL_CERT_DIR`, `/etc/ssl`), and Mozilla's list, which is part

@@ -17,7 +17,7 @@ use std::time::Duration;
 use serde_json::Value;
 
 pub(in crate::activities) use client::client_builder;
-pub use client::{ClientError, http_client};
+pub use client::{ClientError, api_client, http_client};
 use request::Prepared;
 pub(in crate::activities) use request::idempotency_value;
 
@@ -143,7 +143,7 @@ impl HttpRequest {
 }
 
 /// A call that got no answer.
-fn network_failure(error: reqwest::Error) -> Failure {
+pub(in crate::activities) fn network_failure(error: reqwest::Error) -> Failure {
     let (causes, is_final) = network_causes(error);
     let message = format!("Network error: {causes}");
     if is_final {
