@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::activities::native::code::Code;
 use crate::activities::native::evaluator::Evaluator;
 use crate::activities::native::http::{HttpLimits, http_client};
 use crate::activities::registry::{Registry, Services};
@@ -88,6 +89,7 @@ fn services(config: &Config) -> Result<Services, StartError> {
         http: http_client().map_err(|error| StartError::Part(with_causes(&error)))?,
         http_limits: HttpLimits::default(),
         expressions: Evaluator::new(limits, EXPRESSION_THREADS),
+        code: Code::new(config.code.clone()),
     })
 }
 

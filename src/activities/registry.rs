@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::Activity;
+use super::native::code::Code;
 use super::native::condition::Condition;
 use super::native::delay::Delay;
 use super::native::evaluator::Evaluator;
@@ -21,6 +22,8 @@ pub struct Services {
     pub http_limits: HttpLimits,
     /// Runs what users type.
     pub expressions: Evaluator,
+    /// Runs their programs.
+    pub code: Code,
 }
 
 /// The activities by node type. Built once; cheap to clone.
@@ -54,6 +57,7 @@ impl Registry {
                 expressions: expressions(),
             },
         );
+        registry.add(&["code"], services.code.clone());
         registry.add(&["set_variable"], SetVariable);
         registry.add(&["get_variable"], GetVariable);
         registry.add(
@@ -96,6 +100,7 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::activities::native::code::testing;
     use crate::activities::native::http::http_client;
     use crate::expr::Limits;
 
@@ -105,12 +110,13 @@ mod tests {
             http: http_client().unwrap(),
             http_limits: HttpLimits::default(),
             expressions: Evaluator::new(Limits::default(), 1),
+            code: testing::code(),
         });
         assert!(registry.get("if").is_some());
         assert!(registry.get("frobnicate").is_none());
         assert_eq!(
             registry.unknown_type("frobnicate"),
-            "no activity for node type \"frobnicate\"; known types: condition, delay, get_variable, http_request, \
+            "no activity for node type \"frobnicate\"; known types: code, condition, delay, get_variable, http_request, \
              if, set_variable, switch, trigger, wait"
         );
     }

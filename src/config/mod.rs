@@ -7,6 +7,7 @@
 //! Nothing here prints a secret: passwords are `SecretString`s, URLs show `***`, and a wrong value of a secret
 //! setting is not repeated in the error.
 
+pub mod code;
 mod database;
 pub mod database_url;
 mod parse;
@@ -18,6 +19,7 @@ mod tests;
 use std::fs;
 use std::time::Duration;
 
+pub use code::CodeConfig;
 pub use database_url::{DatabaseUrl, DatabaseUrlError, Host, SslMode};
 pub use reader::{ConfigErrors, InForce, Problem, Source};
 
@@ -37,6 +39,8 @@ pub struct Config {
     pub retry: RetryPolicy,
     /// Limits of a single node.
     pub node: NodeConfig,
+    /// What the programs of `code` nodes may be and use.
+    pub code: CodeConfig,
     /// What is logged, and how.
     pub log: LogConfig,
     in_force: Vec<InForce>,
@@ -166,6 +170,7 @@ impl Config {
             expression_memory_bytes: to_usize(reader.integer(&settings::EXPRESSION_MEMORY))
                 .saturating_mul(1024 * 1024),
         };
+        let code = code::read(&mut reader);
         let log = read_log(&mut reader, environment);
         let (in_force, problems) = reader.finish();
         match database {
@@ -175,6 +180,7 @@ impl Config {
                 worker,
                 retry,
                 node,
+                code,
                 log,
                 in_force,
             }),
