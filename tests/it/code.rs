@@ -2,7 +2,6 @@
 
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
 
 use serde_json::{Value, json};
 use uuid::Uuid;
@@ -507,8 +506,10 @@ async fn a_program_sees_no_environment_but_its_own() {
     let names = programs.result("python", source).await;
     for name in names.as_array().unwrap() {
         let name = name.as_str().unwrap();
-        let known = ["HOME", "LANG", "PATH", "TMPDIR", "LC_CTYPE"].contains(&name)
-            || name.contains("PYENV");
+        // The interpreter and a shell in its place set some themselves.
+        let known = ["HOME", "LANG", "PATH", "TMPDIR"].contains(&name)
+            || ["LC_CTYPE", "PWD", "OLDPWD", "SHLVL", "_"].contains(&name)
+            || name.starts_with("PYENV");
         assert!(known, "{name}");
     }
     let found = programs
@@ -588,4 +589,50 @@ async fn without_the_network_nothing_can_be_reached() {
             "{failure:?}"
         ),
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn where_there_are_namespaces_the_worker_is_out_of_sight() {
+    let programs = Programs::new();
+    let ours = std::fs::read_link("/proc/self/ns/user").unwrap();
+    let source = format!(
+        "readlink /proc/self/ns/user; cat /proc/{}/environ | wc -c",
+        std::process::id()
+    );
+    let output = programs.output("bash", &source).await;
+    let lines: Vec<&str> = output["stdout"].as_str().unwrap().lines().collect();
+    if lines[0] != ours.to_str().unwrap() {
+        assert_eq!(lines[1].trim(), "0");
+    }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn if_the_host_is_killed_so_is_the_program() {
+    let programs = Programs::new();
+    let config = json!({"language": "bash", "code": "exec sleep 600"});
+    let kill_host = async {
+        wait_until("the program to run", SOON, async || {
+            let running = running_in(&programs.temporary);
+            let stat = running
+                .first()
+                .and_then(|id| std::fs::read_to_string(format!("/proc/{id}/stat")).ok())
+                .filter(|stat| stat.contains("(sleep)"))
+                .ok_or_else(|| format!("{running:?}"))?;
+            let parent = stat.split_whitespace().nth(3).unwrap();
+            let killed = std::process::Command::new("kill")
+                .args(["-9", parent])
+                .status();
+            assert!(killed.unwrap().success());
+            Ok::<(), String>(())
+        })
+        .await;
+    };
+    let (result, ()) = tokio::join!(programs.run(config, example()), kill_host);
+    let failure = result.unwrap_err();
+    assert_eq!(
+        (failure.kind, failure.error_type),
+        (FailureKind::Retryable, "ActivityError"),
+        "{failure:?}"
+    );
+    programs.nothing_is_left().await;
 }

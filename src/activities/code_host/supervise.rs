@@ -40,16 +40,16 @@ pub fn supervise() -> io::Result<()> {
     close_inherited()?;
     let mut stdin = io::stdin().lock();
     let Request { directory, job } = protocol::read(&mut stdin)?;
-    let answer = run(&directory, job);
+    let answer = run(&directory, &job);
     protocol::write(&mut io::stdout().lock(), &answer)
 }
 
-fn run(directory: &Path, job: Job) -> Answer {
+fn run(directory: &Path, job: &Job) -> Answer {
     let isolated = confine::isolate(job.bounds.network)?;
     #[cfg(target_os = "linux")]
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| error.to_string())?;
-    let report = prepare(directory, &job)
-        .and_then(|()| start(directory, &job, isolated))
+    let report = prepare(directory, job)
+        .and_then(|()| start(directory, job, isolated))
         .and_then(|child| watch(child, &job.bounds))
         .map_err(|error| error.to_string());
     let ended = descendants::end_all();

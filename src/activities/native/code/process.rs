@@ -23,17 +23,17 @@ impl Code {
     pub(super) async fn run_python(&self, program: &Program) -> Result<Ended, Problem> {
         let python = self.interpreter("python3")?;
         let options = ["-I", "-B", "-u", "-X", "utf8", "{dir}/prelude.py", "{dir}"];
-        let mut job = self.job(program, python, &options, "code.py");
+        let mut job = self.job(program, &python, &options, "code.py");
         job.files
             .push(("prelude.py".to_owned(), PRELUDE.to_owned()));
         let report = self.in_process(&self.host()?, job).await?;
-        Ok(Ended::of_process(report, |report| python_result(report)))
+        Ok(Ended::of_process(report, python_result))
     }
 
     pub(super) async fn run_bash(&self, program: &Program) -> Result<Ended, Problem> {
         let bash = self.interpreter("bash")?;
         let options = ["--noprofile", "--norc", "../code.sh"];
-        let mut job = self.job(program, bash, &options, "code.sh");
+        let mut job = self.job(program, &bash, &options, "code.sh");
         job.stdin = Some("input.json".to_owned());
         let file = |name: &str, file: &str| (name.to_owned(), format!("{{dir}}/{file}"));
         job.environment.extend([
@@ -42,7 +42,7 @@ impl Code {
             file("RESULT_FILE", RESULT),
         ]);
         let report = self.in_process(&self.host()?, job).await?;
-        Ok(Ended::of_process(report, |report| bash_result(report)))
+        Ok(Ended::of_process(report, bash_result))
     }
 
     /// Runs a job when there is room for one more.
@@ -73,7 +73,7 @@ impl Code {
             })
     }
 
-    fn job(&self, program: &Program, interpreter: PathBuf, options: &[&str], file: &str) -> Job {
+    fn job(&self, program: &Program, interpreter: &Path, options: &[&str], file: &str) -> Job {
         let scope = &program.scope;
         let mut names = Map::new();
         names.insert("input".to_owned(), Value::Object((*scope.data).clone()));
