@@ -488,6 +488,14 @@ async fn what_a_program_leaves_running_is_ended() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_directory_that_a_program_has_locked_is_removed() {
+    let programs = Programs::new();
+    let source = "mkdir -p a/b; touch a/b/c; ln -s / a/root; chmod 0 a/b; chmod 500 a; echo 1";
+    assert_eq!(programs.result("bash", source).await, json!(1));
+    assert_eq!(std::fs::read_dir(&programs.temporary).unwrap().count(), 0);
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_program_that_nobody_waits_for_is_ended() {
     let programs = Programs::new();
     let config = json!({"language": "bash", "code": "setsid sleep 600 & sleep 600"});
@@ -595,10 +603,13 @@ async fn without_the_network_nothing_can_be_reached() {
             assert_eq!(devices, 1, "{output}");
         }
         // Where there are no namespaces, it says so and runs nothing.
-        Err(failure) => assert!(
-            failure.message.contains("WORKFLOW_CODE_NETWORK"),
-            "{failure:?}"
-        ),
+        Err(failure) => {
+            assert!(
+                failure.message.contains("WORKFLOW_CODE_NETWORK"),
+                "{failure:?}"
+            );
+            assert_eq!(failure.kind, FailureKind::Permanent);
+        }
     }
 }
 

@@ -15,6 +15,9 @@ use super::protocol::Bounds;
 const DESCRIPTORS: u64 = 256;
 /// The largest file that a program may write.
 const FILE_BYTES: u64 = 256 << 20;
+/// The kernel counts threads too, and refuses where the host would end the program and say why. So its limit is the
+/// higher one: it holds until the host looks.
+const TASKS_PER_PROCESS: u64 = 4;
 /// Seconds on the processor beyond the time limit, after which the kernel ends a process that nobody else has ended.
 const CPU_MARGIN: u64 = 2;
 
@@ -35,7 +38,8 @@ pub fn exec(bounds: &str, isolated: bool, argv: &[String]) -> io::Result<()> {
         nix::sys::prctl::set_pdeathsig(nix::sys::signal::Signal::SIGKILL)?;
         nix::sys::prctl::set_no_new_privs()?;
         if isolated {
-            at_most(Resource::RLIMIT_NPROC, bounds.processes.into())?;
+            let tasks = u64::from(bounds.processes).saturating_mul(TASKS_PER_PROCESS);
+            at_most(Resource::RLIMIT_NPROC, tasks)?;
         }
     }
     at_most(Resource::RLIMIT_CORE, 0)?;

@@ -32,7 +32,7 @@ use uuid::Uuid;
 
 pub use confine::{conceal, exec};
 use protocol::{Answer, LENGTH_BYTES, Request};
-pub use protocol::{Bounds, Excess, Job, Report};
+pub use protocol::{Bounds, Excess, Job, Refusal, Report};
 pub use supervise::supervise;
 
 /// The command of our binary that makes it a host.
@@ -49,7 +49,7 @@ const ENVELOPE_BYTES: u64 = 64 << 10;
 ///
 /// # Errors
 /// What kept it from starting, or how the host was lost.
-pub async fn run(binary: &Path, temporary: &Path, job: Job) -> Result<Report, String> {
+pub async fn run(binary: &Path, temporary: &Path, job: Job) -> Result<Report, Refusal> {
     let directory = temporary.join(format!("workflow-code-{}", Uuid::new_v4().simple()));
     let limit = Duration::from_millis(job.bounds.time_ms).saturating_add(MARGIN);
     let request = Request {
@@ -62,10 +62,10 @@ pub async fn run(binary: &Path, temporary: &Path, job: Job) -> Result<Report, St
         Err(_elapsed) => "it does not answer".to_owned(),
     };
     remove(directory).await;
-    Err(format!(
+    Err(Refusal::Machine(format!(
         "the process that runs programs, {} {COMMAND}, failed: {lost}",
         binary.display()
-    ))
+    )))
 }
 
 async fn ask(binary: &Path, request: &Request) -> io::Result<Answer> {

@@ -88,8 +88,17 @@ pub struct Report {
     pub duration_ms: u64,
 }
 
-/// What the host answers: the report, or why the program could not be started.
-pub(super) type Answer = Result<Report, String>;
+/// Why there is no report.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub enum Refusal {
+    /// The system cannot give what the bounds ask for, now or later.
+    Impossible(String),
+    /// The machine is to blame.
+    Machine(String),
+}
+
+/// What the host answers: the report, or why the program could not be run.
+pub(super) type Answer = Result<Report, Refusal>;
 
 /// A frame.
 pub(super) fn frame(content: &impl Serialize) -> io::Result<Vec<u8>> {

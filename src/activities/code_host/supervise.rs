@@ -4,10 +4,10 @@
 //! namespace. It waits in `poll` for output and for the end of the worker, and looks every few milliseconds whether
 //! the program has ended, less often the longer it runs.
 
-use std::fs::{self, DirBuilder, File};
+use std::fs::{self, DirBuilder, File, Permissions};
 use std::io::{self, Read};
 use std::os::fd::AsFd;
-use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt};
+use std::os::unix::fs::{DirBuilderExt, OpenOptionsExt, PermissionsExt};
 use std::os::unix::process::ExitStatusExt;
 use std::path::Path;
 use std::process::{Child, ChildStderr, ChildStdout, Command, ExitStatus, Stdio};
@@ -18,7 +18,7 @@ use nix::fcntl::{FcntlArg, OFlag, fcntl};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::unistd::Pid;
 
-use super::protocol::{self, Answer, Bounds, Excess, Job, Report, Request};
+use super::protocol::{self, Answer, Bounds, Excess, Job, Refusal, Report, Request};
 use super::{COMMAND, confine, descendants};
 use crate::activities::python::serve::close_inherited;
 use crate::clock;
@@ -45,7 +45,11 @@ pub fn supervise() -> io::Result<()> {
 }
 
 fn run(directory: &Path, job: &Job) -> Answer {
-    let isolated = confine::isolate(job.bounds.network)?;
+    let isolated = confine::isolate(job.bounds.network).map_err(Refusal::Impossible)?;
+    attempt(directory, job, isolated).map_err(Refusal::Machine)
+}
+
+fn attempt(directory: &Path, job: &Job, isolated: bool) -> Result<Report, String> {
     #[cfg(target_os = "linux")]
     nix::sys::prctl::set_child_subreaper(true).map_err(|error| error.to_string())?;
     let report = prepare(directory, job)
@@ -62,14 +66,34 @@ fn run(directory: &Path, job: &Job) -> Answer {
         report.memory_kib = memory_kib();
         report
     });
-    let removed = match fs::remove_dir_all(directory) {
-        Err(error) if error.kind() != io::ErrorKind::NotFound => Err(format!(
-            "{} cannot be removed: {error}",
-            directory.display()
-        )),
-        _ => Ok(()),
-    };
+    let removed = remove(directory)
+        .map_err(|error| format!("{} cannot be removed: {error}", directory.display()));
     ended.and(removed).and(report)
+}
+
+/// Removes the directory, also where the program has locked itself, and us, out of parts of it.
+fn remove(directory: &Path) -> io::Result<()> {
+    match fs::remove_dir_all(directory) {
+        Ok(()) => return Ok(()),
+        Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(()),
+        Err(_) => unlock(directory)?,
+    }
+    fs::remove_dir_all(directory)
+}
+
+fn unlock(directory: &Path) -> io::Result<()> {
+    let mut open = vec![directory.to_path_buf()];
+    while let Some(directory) = open.pop() {
+        fs::set_permissions(&directory, Permissions::from_mode(0o700))?;
+        for entry in fs::read_dir(&directory)? {
+            let entry = entry?;
+            // A link to a directory is none.
+            if entry.file_type()?.is_dir() {
+                open.push(entry.path());
+            }
+        }
+    }
+    Ok(())
 }
 
 fn prepare(directory: &Path, job: &Job) -> io::Result<()> {

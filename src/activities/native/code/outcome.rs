@@ -5,7 +5,7 @@
 //! | the program threw, or ended with another exit code than 0, or by a signal | retryable | `CodeError` |
 //! | its syntax; a result that is not JSON or too large; memory, output or processes beyond the bound | permanent | `CodeError` |
 //! | its time | timed out | `TimeoutError` |
-//! | no interpreter | permanent | `ConfigurationError` |
+//! | no interpreter, or no network namespace where there must be one | permanent | `ConfigurationError` |
 //! | the machine | retryable | `ActivityError` |
 
 use std::time::Duration;
@@ -56,6 +56,8 @@ pub(super) enum Problem {
         /// Where it was sought.
         path: String,
     },
+    /// What its bounds ask for, the system does not have.
+    Impossible(String),
     /// It could not be run.
     Machine(String),
 }
@@ -212,6 +214,7 @@ impl Problem {
                 "language is \"{}\", which needs {name}, and this worker finds none in {path}",
                 program.language.as_str()
             )),
+            Self::Impossible(why) => Failure::permanent(why),
             Self::Machine(error) => {
                 Failure::retryable(format!("{key}: {error}")).of_type("ActivityError")
             }

@@ -8,7 +8,7 @@ use serde_json::{Map, Value};
 
 use super::outcome::{Ended, Problem, Thrown};
 use super::{Code, Program};
-use crate::activities::code_host::{self, Bounds, Job, Report};
+use crate::activities::code_host::{self, Bounds, Job, Refusal, Report};
 use crate::activities::python::our_binary;
 
 /// Gives a Python program its names and finds its result.
@@ -53,7 +53,10 @@ impl Code {
             .map_err(|error| Problem::Machine(error.to_string()))?;
         code_host::run(binary, &self.temporary, job)
             .await
-            .map_err(Problem::Machine)
+            .map_err(|refusal| match refusal {
+                Refusal::Impossible(why) => Problem::Impossible(why),
+                Refusal::Machine(why) => Problem::Machine(why),
+            })
     }
 
     fn host(&self) -> Result<PathBuf, Problem> {
