@@ -12,6 +12,7 @@ use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
+use crate::activities::native::code::Code;
 use crate::activities::native::evaluator::Evaluator;
 use crate::activities::native::http::{HttpLimits, http_client};
 use crate::activities::outgoing::Outgoing;
@@ -98,6 +99,7 @@ fn services(config: &Config, remote: Option<Remote>) -> Result<Services, StartEr
         remote,
         outgoing: Outgoing::new(config.outgoing.clone())
             .map_err(|error| StartError::Part(with_causes(&error)))?,
+        code: Code::new(config.code.clone()),
     })
 }
 

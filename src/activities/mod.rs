@@ -4,6 +4,7 @@
 //! It reports an [`Outcome`] or a [`Failure`]. To add a node type is to add one file in `native/` and one line in
 //! `registry.rs`.
 
+pub mod code_host;
 pub mod native;
 pub mod outgoing;
 pub mod python;

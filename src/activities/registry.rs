@@ -5,8 +5,9 @@ use std::sync::Arc;
 
 use super::native::ai_prompt::AiPrompt;
 use super::native::approval::{HumanApproval, WaitForSignal};
+use super::native::code::Code;
 use super::native::condition::Condition;
-use super::native::control::attempt::Try;
+use super::native::control::attempt::{Catch, Finally, Try};
 use super::native::control::loops::{LeaveLoop, Loop};
 use super::native::delay::Delay;
 use super::native::evaluator::Evaluator;
@@ -23,6 +24,7 @@ use super::native::transform::split::Split;
 use super::native::trigger::Trigger;
 use super::native::variable::{GetVariable, SetVariable};
 use super::outgoing::Outgoing;
+use super::remote::hosted_code::HostedCode;
 use super::remote::{self, Remote};
 use super::{Activity, Context, Failure, Node, Spec};
 
@@ -37,6 +39,8 @@ pub struct Services {
     pub expressions: Evaluator,
     /// `WORKFLOW_MAX_SUB_WORKFLOW_DEPTH`.
     pub max_depth: u32,
+    /// Runs their programs.
+    pub code: Code,
     /// AI providers, mail, webhooks.
     pub outgoing: Outgoing,
     /// Runs what the worker does not run itself, if there is an activity host.
@@ -91,6 +95,13 @@ impl Registry {
             },
         );
         registry.add(
+            &["code"],
+            HostedCode {
+                code: services.code.clone(),
+                remote: services.remote.clone(),
+            },
+        );
+        registry.add(
             &["ai_prompt", "ai-prompt"],
             AiPrompt {
                 outgoing: services.outgoing.clone(),
@@ -121,6 +132,18 @@ impl Registry {
         );
         self.add(&["break", "continue"], LeaveLoop);
         self.add(&["try"], Try);
+        self.add(
+            &["catch"],
+            Catch {
+                code: services.code.clone(),
+            },
+        );
+        self.add(
+            &["finally"],
+            Finally {
+                code: services.code.clone(),
+            },
+        );
         self.add(&["human_approval"], HumanApproval);
         self.add(&["wait_for_signal"], WaitForSignal);
         self.add(
@@ -241,6 +264,7 @@ impl Registry {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::activities::native::code::testing;
     use crate::activities::native::http::http_client;
     use crate::config::{ActivityConfig, ActivityHost, ActivityUrl, OutgoingConfig};
     use crate::expr::Limits;
@@ -252,6 +276,7 @@ mod tests {
             http_limits: HttpLimits::default(),
             expressions: Evaluator::new(Limits::default(), 1),
             max_depth: 5,
+            code: testing::code(),
             outgoing: Outgoing::new(OutgoingConfig::default()).unwrap(),
             remote,
         })

@@ -3,6 +3,7 @@
 //! Exit codes: 0 done; 1 it failed, and standard error says why; 64 the configuration or the arguments are wrong.
 
 mod adopt;
+mod code_host;
 mod config;
 mod demo;
 mod dev;
@@ -60,6 +61,9 @@ enum Command {
     /// Evaluate Python expressions for the worker that started this process
     #[command(hide = true, name = crate::activities::python::COMMAND)]
     PythonHost(python_host::Options),
+    /// Run a program of a user for the worker that started this process
+    #[command(hide = true, name = crate::activities::code_host::COMMAND)]
+    CodeHost(code_host::Options),
 }
 
 /// Runs the command that the arguments name.
@@ -77,9 +81,11 @@ pub fn run() -> ExitCode {
             };
         }
     };
-    // Without a runtime: this process is to have as little as possible.
-    if let Some(Command::PythonHost(options)) = &arguments.command {
-        return finish(python_host::run(options));
+    // Without a runtime: these processes are to have as little as possible, and one thread.
+    match &arguments.command {
+        Some(Command::PythonHost(options)) => return finish(python_host::run(options)),
+        Some(Command::CodeHost(options)) => return finish(code_host::run(options)),
+        _ => {}
     }
     let runtime = match tokio::runtime::Builder::new_multi_thread()
         .enable_all()
@@ -98,7 +104,7 @@ pub fn run() -> ExitCode {
 }
 
 async fn dispatch(command: Command) -> ExitCode {
-    // These two bring their own database; `python-host` has been served.
+    // These two bring their own database; the hosts have been served.
     let command = match command {
         Command::Dev(options) => return finish(dev::run(options).await),
         Command::Demo(options) => return finish(demo::run(options).await),
@@ -123,7 +129,9 @@ async fn dispatch(command: Command) -> ExitCode {
         },
         Command::Adopt(options) => finish(adopt::run(&config, options).await),
         Command::Health => finish(health::run(&config).await),
-        Command::Dev(_) | Command::Demo(_) | Command::PythonHost(_) => ExitCode::SUCCESS,
+        Command::Dev(_) | Command::Demo(_) | Command::PythonHost(_) | Command::CodeHost(_) => {
+            ExitCode::SUCCESS
+        }
     }
 }
 

@@ -5,6 +5,7 @@ use tokio::signal::unix::{SignalKind, signal};
 use tokio_util::sync::CancellationToken;
 
 use super::output;
+use crate::activities::code_host;
 use crate::config::{Config, LogFormat};
 use crate::telemetry::{self, Telemetry};
 use crate::worker::Worker;
@@ -25,6 +26,8 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     for warning in &config.database.url.warnings {
         tracing::warn!("{warning}");
     }
+    // Before any program of a user runs beside this process.
+    code_host::conceal().context("the worker's environment cannot be hidden")?;
     let stop = CancellationToken::new();
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;

@@ -8,6 +8,7 @@
 //! setting is not repeated in the error.
 
 mod activities;
+pub mod code;
 mod database;
 pub mod database_url;
 mod outgoing;
@@ -21,6 +22,7 @@ use std::fs;
 use std::time::Duration;
 
 pub use activities::{ActivityConfig, ActivityHost, ActivityUrl};
+pub use code::CodeConfig;
 pub use database_url::{DatabaseUrl, DatabaseUrlError, Host, SslMode};
 pub use outgoing::{
     MailConfig, OutgoingConfig, ProviderConfig, ProvidersConfig, SmtpSecurity, WebhooksConfig,
@@ -50,6 +52,8 @@ pub struct Config {
     pub activities: ActivityConfig,
     /// What nodes and mails call in the world outside.
     pub outgoing: OutgoingConfig,
+    /// What the programs of `code` nodes may be and use.
+    pub code: CodeConfig,
     /// What is logged, and how.
     pub log: LogConfig,
     in_force: Vec<InForce>,
@@ -187,6 +191,7 @@ impl Config {
         };
         let activities = activities::read(&mut reader);
         let outgoing = outgoing::read(&mut reader);
+        let code = code::read(&mut reader);
         let log = read_log(&mut reader, environment);
         let (in_force, problems) = reader.finish();
         match database {
@@ -199,6 +204,7 @@ impl Config {
                 node,
                 activities,
                 outgoing,
+                code,
                 log,
                 in_force,
             }),

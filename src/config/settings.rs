@@ -244,6 +244,18 @@ settings! {
         "What mails call the platform.");
     FRONTEND_HOST = row("FRONTEND_HOST", None, Kind::Text("https://host; `http://localhost:5173` if unset, as in the platform"),
         "Where links in mails point to.");
+    CODE_LANGUAGES = row("WORKFLOW_CODE_LANGUAGES", Some("javascript,typescript,json,python,bash"), Kind::Text("languages, separated by commas"),
+        "The languages of `code` nodes that this worker runs. Without `python` and `bash` it starts no programs of users.");
+    CODE_TIMEOUT = row("CODE_EXECUTION_TIMEOUT", Some("30"), millis(100, DAY_MS),
+        "The longest run of a program that sets no `timeout_seconds`.");
+    CODE_MEMORY = row("WORKFLOW_CODE_MEMORY_MB", Some("512"), Kind::Integer { min: 64, max: 65_536, unit: "MiB" },
+        "The most memory that one program may hold. JavaScript runs inside the worker and gets at most 128 MiB of it.");
+    CODE_OUTPUT = row("WORKFLOW_CODE_OUTPUT_KB", Some("1024"), Kind::Integer { min: 1, max: 65_536, unit: "KiB" },
+        "The most that one program may print, and its largest result.");
+    CODE_PROCESSES = row("WORKFLOW_CODE_PROCESSES", Some("64"), count(1, 4_096),
+        "The most processes that one program may have at a time.");
+    CODE_NETWORK = row("WORKFLOW_CODE_NETWORK", Some("true"), Kind::Flag,
+        "Whether Python and Bash programs reach the network. `false` needs a system that gives unprivileged processes network namespaces.");
     LOG = row("WORKFLOW_WORKER_LOG", Some("info"), Kind::Text("a filter such as `info,workflow_worker=debug`"),
         "What is logged.");
     LOG_FORMAT = row("WORKFLOW_WORKER_LOG_FORMAT", Some("auto"), Kind::Choice(&["auto", "human", "json"]),

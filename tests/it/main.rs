@@ -10,6 +10,8 @@
 
 /// Broken rows.
 mod broken_rows;
+/// Programs in processes of their own.
+mod code;
 /// The binary as an operator meets it.
 mod command_line;
 /// Mails at the end of executions.

@@ -5,6 +5,7 @@
 
 pub mod ai_prompt;
 pub mod approval;
+pub mod code;
 pub mod condition;
 pub mod config;
 pub mod control;

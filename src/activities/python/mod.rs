@@ -266,7 +266,7 @@ impl Pool {
 }
 
 /// This program, or the one that was built with it if this is a test.
-fn our_binary() -> Result<PathBuf, String> {
+pub(super) fn our_binary() -> Result<PathBuf, String> {
     let this = std::env::current_exe()
         .map_err(|error| format!("the path of this program cannot be found: {error}"))?;
     let name = format!("{BINARY}{}", std::env::consts::EXE_SUFFIX);
@@ -280,7 +280,7 @@ fn our_binary() -> Result<PathBuf, String> {
         .find(|path| path.is_file())
         .ok_or_else(|| {
             format!(
-                "Python expressions need the program {name}, which is not next to {}",
+                "the program {name} is needed, which is not next to {}",
                 this.display()
             )
         })

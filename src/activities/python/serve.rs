@@ -48,7 +48,7 @@ pub fn serve(memory_bytes: u64) -> io::Result<()> {
 }
 
 /// Closes what whoever started the worker has left open in all its descendants.
-fn close_inherited() -> io::Result<()> {
+pub(crate) fn close_inherited() -> io::Result<()> {
     let directory = if cfg!(target_os = "linux") {
         "/proc/self/fd"
     } else {

@@ -7,6 +7,7 @@
 //!
 //! `protocol` is what is said, `http` one call, `process` the child process, `known` the platform's types.
 
+pub mod hosted_code;
 mod http;
 mod known;
 mod output;
@@ -105,7 +106,7 @@ impl Remote {
     pub async fn run(&self, node: &Node, context: &Context) -> Result<Outcome, Failure> {
         let own = config::number(&node.config, "timeout_seconds", 0.001, LONGEST_TIMEOUT)?
             .map(Duration::from_secs_f64);
-        let timeout = own.unwrap_or(self.node_timeout).min(self.node_timeout);
+        let timeout = own.unwrap_or(self.node_timeout);
         let after = |time| context.now + TimeDelta::from_std(time).unwrap_or_default();
         let request = Request::new(node, context, after(timeout), timeout);
         let answer = self.endpoint.call(&request, context.now).await?;

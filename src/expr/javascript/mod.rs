@@ -6,7 +6,9 @@
 //! private to the evaluation, so whatever an expression does to `Object.prototype` ends with it.
 
 pub(super) mod over;
+pub mod program;
 mod source;
+pub mod typescript;
 
 use std::cell::Cell;
 use std::rc::Rc;
@@ -67,7 +69,7 @@ const LINES_BEFORE: usize = 1;
 /// Evaluates one expression. A leading `return` and a trailing `;` are allowed, since people type them.
 pub fn evaluate(source: &str, scope: &Scope, limits: &Limits) -> Result<Value, ExprError> {
     let program = source::Program::new(source, scope)?;
-    let engine = Engine::start(limits)?;
+    let engine = Engine::start(limits, || false)?;
     engine.context.with(|ctx| {
         let outcome = compile::<()>(&ctx, GUARD, "guard")
             .map_err(Stop::Engine)
@@ -94,10 +96,13 @@ impl From<Error> for Stop {
 struct Engine {
     context: Context,
     timed_out: Rc<Cell<bool>>,
+    /// Notes whether the evaluation is to end, and says so.
+    look: Rc<dyn Fn() -> bool>,
 }
 
 impl Engine {
-    fn start(limits: &Limits) -> Result<Self, ExprError> {
+    /// `is_over` says that the evaluation is to end before its time.
+    fn start(limits: &Limits, is_over: impl Fn() -> bool + 'static) -> Result<Self, ExprError> {
         let no_memory =
             |error: Error| ExprError::new(ErrorKind::Memory, format!("cannot start: {error}"), "");
         let runtime = Runtime::new().map_err(no_memory)?;
@@ -107,13 +112,19 @@ impl Engine {
         let flag = Rc::clone(&timed_out);
         let started = clock::monotonic();
         let time = limits.time;
-        runtime.set_interrupt_handler(Some(Box::new(move || {
-            let late = started.elapsed() > time;
+        let look: Rc<dyn Fn() -> bool> = Rc::new(move || {
+            let late = started.elapsed() > time || is_over();
             flag.set(flag.get() || late);
             late
-        })));
+        });
+        let handler = Rc::clone(&look);
+        runtime.set_interrupt_handler(Some(Box::new(move || handler())));
         let context = Context::custom::<Intrinsics>(&runtime).map_err(no_memory)?;
-        Ok(Self { context, timed_out })
+        Ok(Self {
+            context,
+            timed_out,
+            look,
+        })
     }
 
     /// The JSON text of a value, as `JSON.stringify` makes it; `None` for `undefined`.

@@ -31,7 +31,7 @@ pub(in crate::expr) fn evaluate(
     let started = clock::monotonic();
     let program = Program::with_late_names(source, scope, over.names())?;
     let (initial, first) = over.start()?;
-    let engine = Engine::start(limits)?;
+    let engine = Engine::start(limits, || false)?;
     engine.context.with(|ctx| {
         let explain = |stop| engine.error(&ctx, stop, source, limits);
         compile::<()>(&ctx, GUARD, "guard").map_err(|error| explain(error.into()))?;
