@@ -652,7 +652,7 @@ async fn if_the_host_is_killed_so_is_the_program() {
     let (result, ()) = tokio::join!(programs.run(config, example()), kill_host);
     let failure = result.unwrap_err();
     assert_eq!(
-        (failure.kind, failure.error_type),
+        (failure.kind, failure.error_type.clone()),
         (FailureKind::Retryable, "ActivityError".into()),
         "{failure:?}"
     );
