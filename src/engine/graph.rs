@@ -84,6 +84,15 @@ pub enum BadGraph {
         /// The place of the other.
         second: usize,
     },
+    /// Nobody can tell what it holds.
+    #[error(
+        "from the try node \"{id}\" too many ways lead through other try nodes to tell which catch and finally \
+         belong to it; label its edges body, catch, finally and done"
+    )]
+    TangledTry {
+        /// The node.
+        id: NodeId,
+    },
     /// A path that comes back to its start, with nothing on it that could end it.
     #[error("cycle without a loop node: {path}")]
     Cycle {
@@ -156,7 +165,7 @@ impl Graph {
         graph.entry = graph.choose_entry(entry_hint);
         graph.find_loops();
         graph.refuse_endless_cycles()?;
-        graph.find_tries();
+        graph.find_tries()?;
         graph.fill_incoming();
         Ok(graph)
     }
@@ -222,13 +231,6 @@ impl Graph {
     pub(super) fn collects_results(&self, place: Place) -> bool {
         let config = &self.at(place).config;
         options::flag(config, "collect_results").ok().flatten() != Some(false)
-    }
-
-    /// Whether an edge of the node has this branch.
-    pub(super) fn has_branch(&self, place: Place, branch: &str) -> bool {
-        self.outgoing(place)
-            .iter()
-            .any(|edge| edge.branch.as_deref() == Some(branch))
     }
 
     /// For each of these starts: the nodes that it leads to and the others do not. They begin the branches of a
@@ -357,13 +359,18 @@ impl Graph {
         }
     }
 
-    fn find_tries(&mut self) {
+    fn find_tries(&mut self) -> Result<(), BadGraph> {
         for (place, node) in self.nodes.iter().enumerate() {
             if &*node.node_type == "try" {
-                let region = region::of_try(&self.outgoing, &self.nodes, place);
+                let region = region::of_try(&self.outgoing, &self.nodes, place).map_err(
+                    |region::Tangled| BadGraph::TangledTry {
+                        id: node.id.clone(),
+                    },
+                )?;
                 self.regions.insert(Place(place), region);
             }
         }
+        Ok(())
     }
 
     /// A loop node leads to where its loop goes on; its body is walked in rounds of their own. On such a graph there

@@ -13,7 +13,7 @@
 //!   what is recorded as a success never runs again, what was in flight runs again after a restart as the same
 //!   attempt of the same visit.
 //! - The machine does nothing by itself: [`Machine::apply`] tells it what happened, [`Machine::next_command`] says
-//!   what to do, until `None`. Time is an argument; what is due is done with whatever event comes.
+//!   what to do, until `None`. Time is an argument.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -218,6 +218,8 @@ impl Machine {
             started_at: now,
             now,
         };
+        // Answers go before time-outs: what comes with a start or an answer may be the first of several.
+        let is_late = matches!(event, Event::NodeFinished { .. } | Event::DeadlinePassed);
         match (event, self.is_started) {
             (Event::Start, true) => return Err(IllegalEvent::AlreadyStarted),
             (Event::Start, false) => self.start(),
@@ -243,7 +245,9 @@ impl Machine {
             (Event::DataChanged, true) => self.recheck_all(),
         }
         self.settle_frames(times)?;
-        self.wake_due(now)?;
+        if is_late {
+            self.wake_due(now)?;
+        }
         let steps = mem::take(&mut self.steps);
         if self.tokens.is_empty() && !steps.is_empty() {
             self.ending = Some(Command::Complete);
@@ -262,20 +266,29 @@ impl Machine {
         let id = *self.tokens.ready().first()?;
         self.tokens
             .set(id, |token| token.state = TokenState::Running);
-        let locals = self.locals(id);
+        let round = self.frames.next_round(id);
+        let mut locals = self.locals(id);
         let token = self.tokens.get(id)?;
-        let scope = token
-            .frame
-            .and_then(|frame| self.frames.get(frame))
-            .map(|frame| Arc::clone(&frame.scope))
-            .unwrap_or_default();
+        let scope = if self.frames.containers.contains_key(&id) {
+            // It is asked about another round: it sees what its rounds have left.
+            self.scope_inside(id, &round.to_string())
+        } else {
+            token
+                .frame
+                .and_then(|frame| self.frames.get(frame))
+                .map(|frame| Arc::clone(&frame.scope))
+                .unwrap_or_default()
+        };
+        if self.graph.at(token.place).is_loop() {
+            locals.push(("index".to_owned(), round.into()));
+        }
         Some(Command::RunNode {
             token: id,
             node: token.node.clone(),
             visit: token.visit,
             attempt: token.attempt,
             waiting_since: token.waiting_since,
-            round: self.frames.next_round(id),
+            round,
             locals,
             scope,
         })
@@ -441,15 +454,7 @@ impl Machine {
         let Some(token) = self.tokens.get(id) else {
             return Vec::new();
         };
-        let mut around = Vec::new();
-        let mut at = token.frame;
-        while let Some(frame) = at.and_then(|frame| self.frames.get(frame)) {
-            let Some(owner) = self.tokens.get(frame.owner) else {
-                break;
-            };
-            around.push(owner.place);
-            at = owner.frame;
-        }
+        let around = self.loops_around(token.frame);
         branch::taken(&self.graph, token.place, branch, |place| {
             around.contains(&place)
         })
@@ -555,8 +560,16 @@ impl Machine {
             node: token.node.clone(),
             awaited: Some(Arc::clone(wait)),
         });
-        if self.graph.has_branch(place, "timeout") {
-            return self.succeed(id, output, Some("timeout"), times);
+        let exits = branch::on_timeout(&self.graph, place);
+        if !exits.is_empty() {
+            let exits: Vec<Exit> = exits
+                .into_iter()
+                .map(|to| Exit { to, error: None })
+                .collect();
+            let ended = Ended::with(output);
+            self.record_end(id, StepStatus::Success, ended, &exits, times)?;
+            self.pass(id, exits);
+            return Ok(());
         }
         let waited = (times.now - times.started_at).num_milliseconds();
         #[expect(clippy::cast_precision_loss, reason = "shown to a person")]

@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 /// The most retries that a node may ask for.
 const MOST_RETRIES: f64 = 1_000.0;
-/// The longest `retry_delay` and `timeout_seconds`: a year.
-const LONGEST_SECONDS: f64 = 31_536_000.0;
+/// The longest `retry_delay` and `timeout_seconds`: ten years.
+const LONGEST_SECONDS: f64 = 315_360_000.0;
 /// The most branches at a time that a limit may name.
 const MOST_BRANCHES: f64 = 10_000.0;
 
@@ -62,7 +62,7 @@ impl NodeOptions {
             retries: whole(config, "retries", 0.0, MOST_RETRIES)?,
             retry_delay: seconds(config, "retry_delay", 0.0)?,
             continue_on_error: flag(config, "continue_on_error")?.unwrap_or(false),
-            timeout: seconds(config, "timeout_seconds", 0.001)?,
+            timeout: seconds(config, "timeout_seconds", 0.0)?,
             fan_out: FanOut::read(config)?,
         })
     }
@@ -239,7 +239,7 @@ mod tests {
         );
         assert_eq!(
             error(json!({"timeout_seconds": "soon"})),
-            "timeout_seconds is \"soon\"; it must be a number of seconds from 0.001 to 31536000"
+            "timeout_seconds is \"soon\"; it must be a number of seconds from 0 to 315360000"
         );
         assert_eq!(
             error(json!({"continue_on_error": 1})),

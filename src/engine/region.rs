@@ -41,6 +41,13 @@ pub(super) struct Region {
     pub(super) finally_path: Arc<Bits>,
 }
 
+/// There are too many ways through other `try` nodes to tell which `catch` and `finally` belong to one.
+pub(super) struct Tangled;
+
+/// How often a walk may come to each node by ways on which it stands inside of different `try` nodes. A graph that people
+/// draw needs a handful.
+const WAYS_PER_NODE: usize = 200;
+
 /// Edges by the node they start at.
 type Edges = [Vec<Outgoing>];
 
@@ -202,7 +209,7 @@ fn all_targets(
 }
 
 /// The region of a `try` node. The edges that close loops are marked by now.
-pub(super) fn of_try(edges: &Edges, nodes: &[GraphNode], place: usize) -> Region {
+pub(super) fn of_try(edges: &Edges, nodes: &[GraphNode], place: usize) -> Result<Region, Tangled> {
     let own = edges_of(edges, place);
     let has_body_label = own.iter().any(|edge| has_label(edge, &INTO_TRY));
     let mut region = Region::default();
@@ -223,7 +230,7 @@ pub(super) fn of_try(edges: &Edges, nodes: &[GraphNode], place: usize) -> Region
         add(list, edge.to);
     }
     let mut body = Walk::new(edges, nodes, place);
-    body.from(&region.entries);
+    body.from(&region.entries)?;
     for &found in &body.catches {
         add(&mut region.catches, found);
     }
@@ -240,9 +247,9 @@ pub(super) fn of_try(edges: &Edges, nodes: &[GraphNode], place: usize) -> Region
                 .filter(|edge| !edge.is_back)
                 .map(|edge| edge.to)
                 .collect();
-            catch_path.from(&onward);
+            catch_path.from(&onward)?;
         } else {
-            catch_path.from(&[catch]);
+            catch_path.from(&[catch])?;
         }
     }
     for &found in &catch_path.finallies {
@@ -285,7 +292,7 @@ pub(super) fn of_try(edges: &Edges, nodes: &[GraphNode], place: usize) -> Region
     region.body = Arc::new(nodes_of_body);
     region.catch_path = Arc::new(catch_nodes);
     region.finally_path = Arc::new(finally_path);
-    region
+    Ok(region)
 }
 
 fn add(list: &mut Vec<Place>, place: Place) {
@@ -311,16 +318,17 @@ fn kind(nodes: &[GraphNode], place: usize) -> Kind {
     }
 }
 
-/// How deep inside nested `try` nodes a walk is, and whether a nested `catch` was passed whose `finally` may follow.
-type Depth = (usize, bool);
+/// The nested `try` nodes that a walk is inside of, the innermost last: whether its `catch` has been passed.
+type Nesting = Vec<bool>;
 
-/// A walk from a part of a `try` node to where it ends. `catch` and `finally` pair with `try` like brackets.
+/// A walk from a part of a `try` node to where it ends. `catch` and `finally` pair with `try` like brackets: each closes
+/// the innermost `try` that is open for it.
 struct Walk<'a> {
     edges: &'a Edges,
     nodes: &'a [GraphNode],
     /// The `try` node itself, which is never part of what it holds.
     owner: usize,
-    seen: HashSet<(usize, Depth)>,
+    seen: HashSet<(usize, Nesting)>,
     inside: Bits,
     catches: Vec<Place>,
     finallies: Vec<Place>,
@@ -339,14 +347,22 @@ impl<'a> Walk<'a> {
         }
     }
 
-    fn from(&mut self, starts: &[Place]) {
-        let mut open: Vec<(usize, Depth)> =
-            starts.iter().map(|place| (place.0, (0, false))).collect();
-        while let Some((place, depth)) = open.pop() {
-            if place == self.owner || !self.seen.insert((place, depth)) {
+    /// # Errors
+    /// If there are too many ways through other `try` nodes to follow.
+    fn from(&mut self, starts: &[Place]) -> Result<(), Tangled> {
+        let most = self.nodes.len().saturating_mul(WAYS_PER_NODE);
+        let mut open: Vec<(usize, Nesting)> = starts
+            .iter()
+            .map(|place| (place.0, Nesting::new()))
+            .collect();
+        while let Some((place, nesting)) = open.pop() {
+            if place == self.owner || !self.seen.insert((place, nesting.clone())) {
                 continue;
             }
-            let Some(beyond) = self.enter(place, depth) else {
+            if self.seen.len() > most {
+                return Err(Tangled);
+            }
+            let Some(beyond) = self.enter(place, nesting.clone()) else {
                 continue;
             };
             self.inside.insert(place);
@@ -356,27 +372,38 @@ impl<'a> Walk<'a> {
             {
                 let is_way_out =
                     kind(self.nodes, place) == Kind::Try && has_label(edge, &AFTERWARDS);
-                open.push((edge.to.0, if is_way_out { depth } else { beyond }));
+                let nesting = if is_way_out { &nesting } else { &beyond };
+                open.push((edge.to.0, nesting.clone()));
             }
         }
+        Ok(())
     }
 
-    /// How deep the walk is behind this node; `None` if it ends here.
-    fn enter(&mut self, place: usize, (depth, may_have_finally): Depth) -> Option<Depth> {
+    /// Where the walk is behind this node; `None` if it ends here.
+    fn enter(&mut self, place: usize, mut nesting: Nesting) -> Option<Nesting> {
         match kind(self.nodes, place) {
-            Kind::Try => Some((depth + 1, false)),
-            Kind::Catch if depth == 0 => {
-                add(&mut self.catches, Place(place));
-                None
+            Kind::Try => nesting.push(false),
+            Kind::Catch => {
+                // Those that have had theirs, and have no `finally`, are behind us.
+                while nesting.last() == Some(&true) {
+                    nesting.pop();
+                }
+                match nesting.last_mut() {
+                    Some(has_caught) => *has_caught = true,
+                    None => {
+                        add(&mut self.catches, Place(place));
+                        return None;
+                    }
+                }
             }
-            Kind::Catch => Some((depth - 1, true)),
-            Kind::Finally if may_have_finally => Some((depth, false)),
-            Kind::Finally if depth == 0 => {
-                add(&mut self.finallies, Place(place));
-                None
+            Kind::Finally => {
+                if nesting.pop().is_none() {
+                    add(&mut self.finallies, Place(place));
+                    return None;
+                }
             }
-            Kind::Finally => Some((depth - 1, false)),
-            Kind::Other => Some((depth, may_have_finally)),
+            Kind::Other => {}
         }
+        Some(nesting)
     }
 }

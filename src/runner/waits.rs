@@ -452,12 +452,13 @@ fn activity_completed(mut data: Object) -> NodeResult {
             branch: data
                 .get("branch")
                 .and_then(Value::as_str)
+                .filter(|branch| !branch.is_empty())
                 .map(str::to_owned),
         },
         Some(error) => {
             let text = |key: &str| error.get(key).and_then(Value::as_str);
             let message = error.as_str().or_else(|| text("message"));
-            let is_retryable = error.get("retryable").and_then(Value::as_bool) == Some(true);
+            let is_retryable = error.get("retryable").and_then(Value::as_bool) != Some(false);
             NodeResult::Failure {
                 kind: if is_retryable {
                     FailureKind::Retryable

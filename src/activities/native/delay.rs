@@ -112,7 +112,8 @@ impl Delay {
             return Err(Failure::permanent(format!(
                 "condition \"{}\" was not met within {patience} seconds",
                 condition.source
-            )));
+            ))
+            .of_type("TimeoutError"));
         }
         Ok(Outcome::RecheckAt {
             at: next.min(deadline),
@@ -334,6 +335,7 @@ mod tests {
         assert_eq!(
             failure,
             Failure::permanent("condition \"false\" was not met within 90 seconds")
+                .of_type("TimeoutError")
         );
     }
 

@@ -144,10 +144,13 @@ impl HttpRequest {
 
 /// A call that got no answer.
 pub(in crate::activities) fn network_failure(error: reqwest::Error) -> Failure {
+    let is_timeout = error.is_timeout();
     let (causes, is_final) = network_causes(error);
     let message = format!("Network error: {causes}");
     if is_final {
         Failure::permanent(message).of_type("NetworkError")
+    } else if is_timeout {
+        Failure::retryable(message).of_type("TimeoutError")
     } else {
         Failure::retryable(message).of_type("NetworkError")
     }
