@@ -315,7 +315,7 @@ mod tests {
                 known.join(", ")
             )
         );
-        assert!(message.contains("condition, delay"), "{message}");
+        assert!(message.contains("condition, continue"), "{message}");
     }
 
     #[test]

@@ -97,7 +97,7 @@ async fn check_rows(config: &Config, store: &Store, findings: &mut Findings) -> 
             "SELECT wanted.object_name
              FROM workflow_worker.host_changes AS wanted
              LEFT JOIN pg_trigger AS found
-                    ON found.tgrelid = 'public.workflowexecution'::regclass AND found.tgname = wanted.object_name
+                    ON found.tgrelid = to_regclass('public.' || wanted.table_name) AND found.tgname = wanted.object_name
              WHERE wanted.kind = 'trigger' AND (found.oid IS NULL OR found.tgenabled = 'D')",
             &[],
         )

@@ -447,7 +447,8 @@ impl Drive {
 
     /// Somebody has ended the execution: what is not yet recorded goes with the record that takes it off the run queue.
     pub(super) async fn settle_over(&mut self, write: &HostWrite) -> Ended {
-        let news = self.report.take_unrecorded();
+        let mut news = self.report.take_unrecorded();
+        news.waits = std::mem::take(&mut self.waits.news);
         self.session
             .settle(Some((&self.machine, &self.view)), write, news)
             .await

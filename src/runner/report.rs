@@ -199,6 +199,9 @@ impl Drive {
         error: Option<String>,
         closing: Option<(LogEntry, Event)>,
     ) -> Result<bool, Ended> {
+        if disposition == Disposition::Finish {
+            self.waits.news.withdraw(&self.machine);
+        }
         let (entry, closing_event) = closing.unzip();
         let publish = self.publish(disposition, status, error);
         if let Some(state) = &publish.execution_state

@@ -250,6 +250,9 @@ impl Session {
         mut news: News,
     ) -> Ended {
         let mut write = write.clone();
+        if let Some((machine, _)) = restored {
+            news.waits.withdraw(machine);
+        }
         loop {
             news.publish = restored.as_ref().map(|(machine, view)| {
                 let current_node = machine.current_node();

@@ -15,7 +15,7 @@ use super::drive::Drive;
 use super::perform::{Call, Performed, perform};
 use crate::activities::Object;
 use crate::engine::{
-    Awaited, Event as EngineEvent, FailureKind, NodeResult, SignalWait, TokenId, Waiting,
+    Awaited, Event as EngineEvent, FailureKind, Machine, NodeResult, SignalWait, TokenId, Waiting,
 };
 use crate::host::log_entry::{Level, LogEntry};
 use crate::host::signals::{Answer, OpenWait, SignalRow, match_signals};
@@ -68,6 +68,26 @@ impl WaitNews {
             && self.consumed.is_empty()
             && self.children.is_empty()
             && self.cancelled_children.is_empty())
+    }
+
+    /// An execution that ends asks nobody any more: its open requests are dealt with, and what was to be asked, or
+    /// started and awaited, is not. (The record of its end tells the awaited children.)
+    pub(super) fn withdraw(&mut self, machine: &Machine) {
+        for waiting in machine.awaiting() {
+            match &*waiting.wait {
+                Awaited::Signal { wait, request_id } if wait.request.is_some() => {
+                    let asked = self.requests.len();
+                    self.requests.retain(|request| request.id != *request_id);
+                    if self.requests.len() == asked && !self.consumed.contains(request_id) {
+                        self.consumed.push(*request_id);
+                    }
+                }
+                Awaited::Signal { .. } => {}
+                Awaited::Child { id, .. } => {
+                    self.children.retain(|child| child.id != ExecutionId(*id));
+                }
+            }
+        }
     }
 }
 

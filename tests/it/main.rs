@@ -16,6 +16,8 @@ mod code;
 mod command_line;
 /// Mails at the end of executions.
 mod completion_mail;
+/// Loops, branches, what is tried, what waits, what other workflows are started.
+mod control;
 /// Harnesses for what must hold under kills, cuts and restarts.
 mod faults;
 /// Who may import whom.

@@ -60,7 +60,7 @@ impl Activity for HumanApproval {
             request.insert("node_id".to_owned(), node.id.as_str().into());
             request.insert("message".to_owned(), message.into());
             request.insert("options".to_owned(), options.clone().into());
-            request.insert("timeout_seconds".to_owned(), seconds.into());
+            request.insert("timeout_seconds".to_owned(), shown_seconds(seconds));
             Ok(Outcome::AwaitSignal {
                 wait: SignalWait {
                     signal_type: "human_approval".to_owned(),
@@ -71,6 +71,14 @@ impl Activity for HumanApproval {
                 until: after(context.now, seconds),
             })
         })
+    }
+}
+
+/// A whole number of seconds without a fraction, as the platform writes it.
+fn shown_seconds(seconds: f64) -> Value {
+    match format!("{seconds}").parse::<u64>() {
+        Ok(whole) => whole.into(),
+        Err(_) => seconds.into(),
     }
 }
 
@@ -190,7 +198,7 @@ mod tests {
         assert_eq!(wait.options, ["approve", "reject"]);
         assert_eq!(
             Value::Object(wait.request.unwrap()),
-            json!({"node_id": "n1", "message": "ok?", "options": ["approve", "reject"], "timeout_seconds": 3600.0})
+            json!({"node_id": "n1", "message": "ok?", "options": ["approve", "reject"], "timeout_seconds": 3600})
         );
         assert_eq!(until.unwrap() - context.now, chrono::TimeDelta::hours(1));
     }

@@ -5,6 +5,7 @@
 //! | `/status/<code>…` | that status |
 //! | `…?ms=<n>` | after n milliseconds |
 //! | `…?fail=<n>` | 503 for the first n hits of the same path and query |
+//! | `/accepting/…` | 202 and `{"status": "accepted"}`, as an activity host that finishes later |
 //! | anything else | 200 and a JSON object with `method`, `path`, `query`, `headers`, `body` |
 
 use std::collections::BTreeMap;
@@ -48,6 +49,7 @@ impl Hit {
 pub(crate) struct Hits {
     address: SocketAddr,
     hits: Arc<Mutex<Vec<Hit>>>,
+    cut: Arc<Mutex<Vec<String>>>,
     _stop: DropGuard,
 }
 
@@ -57,7 +59,8 @@ impl Hits {
         let hits = Arc::<Mutex<Vec<Hit>>>::default();
         let stop = CancellationToken::new();
         let (address_to, address_from) = std::sync::mpsc::channel();
-        let (kept, stopped) = (hits.clone(), stop.clone());
+        let cut = Arc::<Mutex<Vec<String>>>::default();
+        let (kept, stopped, kept_cut) = (hits.clone(), stop.clone(), cut.clone());
         std::thread::spawn(move || {
             let runtime = tokio::runtime::Builder::new_current_thread()
                 .enable_all()
@@ -68,13 +71,16 @@ impl Hits {
                 address_to
                     .send(listener.local_addr().expect("an address"))
                     .expect("the test is there");
-                stopped.run_until_cancelled(serve(listener, kept)).await;
+                stopped
+                    .run_until_cancelled(serve(listener, kept, kept_cut))
+                    .await;
             });
         });
         let address = address_from.recv().expect("the server starts");
         Self {
             address,
             hits,
+            cut,
             _stop: stop.drop_guard(),
         }
     }
@@ -89,21 +95,62 @@ impl Hits {
         self.all().iter().filter(|hit| hit.key == key).count()
     }
 
+    /// How many requests of this path and query were given up by the client before they were answered.
+    pub(crate) fn cut(&self, key: &str) -> usize {
+        self.cut
+            .lock()
+            .unwrap()
+            .iter()
+            .filter(|cut| *cut == key)
+            .count()
+    }
+
     /// Every request, in the order of arrival.
     pub(crate) fn all(&self) -> Vec<Hit> {
         self.hits.lock().unwrap().clone()
     }
 }
 
-async fn serve(listener: TcpListener, hits: Arc<Mutex<Vec<Hit>>>) {
+async fn serve(listener: TcpListener, hits: Arc<Mutex<Vec<Hit>>>, cut: Arc<Mutex<Vec<String>>>) {
     loop {
         let (stream, _) = listener.accept().await.expect("a connection");
-        let hits = hits.clone();
-        let service = hyper::service::service_fn(move |request| answer(request, hits.clone()));
+        let (hits, cut) = (hits.clone(), cut.clone());
+        let service = hyper::service::service_fn(move |request: Request<Incoming>| {
+            let unanswered = Unanswered {
+                key: request.uri().to_string(),
+                cut: Some(cut.clone()),
+            };
+            let answer = answer(request, hits.clone());
+            async move {
+                let answer = answer.await;
+                unanswered.is_answered();
+                answer
+            }
+        });
         let connection = hyper::server::conn::http1::Builder::new()
             .serve_connection(TokioIo::new(stream), service);
         // A client that is killed cuts its connection; that is no error here.
         tokio::spawn(async { drop(connection.await) });
+    }
+}
+
+/// A request that is dropped before its answer counts as cut.
+struct Unanswered {
+    key: String,
+    cut: Option<Arc<Mutex<Vec<String>>>>,
+}
+
+impl Unanswered {
+    fn is_answered(mut self) {
+        self.cut = None;
+    }
+}
+
+impl Drop for Unanswered {
+    fn drop(&mut self) {
+        if let Some(cut) = self.cut.take() {
+            cut.lock().unwrap().push(std::mem::take(&mut self.key));
+        }
     }
 }
 
@@ -147,7 +194,17 @@ async fn answer(
     let code = path
         .strip_prefix("/status/")
         .and_then(|rest| rest.split('/').next()?.parse().ok());
-    let status = if failing { 503 } else { code.unwrap_or(200) };
+    let is_accepting = path.starts_with("/accepting/");
+    let status = match code {
+        _ if failing => 503,
+        _ if is_accepting => 202,
+        code => code.unwrap_or(200),
+    };
+    let echo = if is_accepting {
+        json!({"status": "accepted"})
+    } else {
+        echo
+    };
     let response = Response::builder()
         .status(status)
         .header("content-type", "application/json");

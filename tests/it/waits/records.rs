@@ -198,7 +198,7 @@ async fn steps_that_an_earlier_version_has_written_are_kept_by_the_migration() {
     assert_eq!(applied, expected);
     let kept = "SELECT count(*) FROM workflow_worker.steps WHERE scope = ''";
     assert_eq!(count(&client, kept).await, 3);
-    for status in ["opened", "iteration", "continued", "skipped", "joined"] {
+    for status in ["opened", "continued", "skipped", "joined"] {
         let set = format!(
             "UPDATE workflow_worker.steps SET status = '{status}', scope = 'orders[3]/lines[0]'"
         );

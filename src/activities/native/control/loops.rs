@@ -3,6 +3,8 @@
 //! Which kind of loop it is says `loop_type`; without it the node's type, and for a plain `loop` whichever of
 //! `array_expression`, `condition_expression` and `repeat_count` is set.
 
+use std::sync::Arc;
+
 use serde_json::Value;
 
 use crate::activities::native::config;
@@ -129,7 +131,18 @@ impl Loop {
     async fn goes_on(&self, node: &Node, context: &Context) -> Result<bool, Failure> {
         let keys = ["condition_expression", "condition", "expression"];
         match Expression::read(node, &keys)? {
-            Some(expression) => expression.test(&self.expressions, node, context).await,
+            Some(expression) => {
+                let mut asked = context.clone();
+                // The names that the round would have.
+                let variable = config::text(&node.config, "loop_variable")?
+                    .map(str::trim)
+                    .filter(|name| !name.is_empty())
+                    .unwrap_or("item");
+                Arc::make_mut(&mut asked.locals).extend(
+                    ["index", variable].map(|name| (name.to_owned(), context.round.into())),
+                );
+                expression.test(&self.expressions, node, &asked).await
+            }
             None => Err(missing(
                 "condition_expression",
                 "the condition for another round, such as index < 3",
