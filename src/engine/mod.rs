@@ -25,6 +25,7 @@ mod command;
 mod container;
 mod cycles;
 mod event;
+mod explain;
 mod failure;
 mod frame;
 mod graph;
@@ -48,6 +49,7 @@ use thiserror::Error;
 
 pub use checkpoint::{BadCheckpoint, Checkpoint, History, Origin};
 pub use command::Command;
+pub use explain::{LoopReading, Reading, TryReading};
 pub use event::{Awaited, ChildStart, Event, FailureKind, NodeResult, Rounds, SignalWait};
 pub use failure::LastFailure;
 pub use frame::Caught;
