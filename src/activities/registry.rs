@@ -254,7 +254,8 @@ impl Registry {
     /// Every node type with a name that is known here and what it says of itself, sorted; also those of the platform
     /// that need an activity host where there is none.
     pub fn catalogue(&self) -> Vec<(&'static str, &'static Spec)> {
-        let mut all: BTreeMap<&'static str, &'static Spec> = remote::known().iter().copied().collect();
+        let mut all: BTreeMap<&'static str, &'static Spec> =
+            remote::known().iter().copied().collect();
         for (node_type, activity) in &self.activities {
             all.insert(node_type, activity.spec());
         }

@@ -49,8 +49,8 @@ use thiserror::Error;
 
 pub use checkpoint::{BadCheckpoint, Checkpoint, History, Origin};
 pub use command::Command;
-pub use explain::{LoopReading, Reading, TryReading};
 pub use event::{Awaited, ChildStart, Event, FailureKind, NodeResult, Rounds, SignalWait};
+pub use explain::{LoopReading, Reading, TryReading};
 pub use failure::LastFailure;
 pub use frame::Caught;
 pub use graph::{BadGraph, Edge, Graph, GraphNode};
