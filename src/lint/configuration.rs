@@ -61,7 +61,16 @@ fn required(spec: &Spec, node: &GraphNode, own: &mut Vec<Finding>) {
     for key in spec.keys.iter().filter(|key| key.is_required) {
         let has_one = is_set(node, key.name) || key.or.iter().any(|name| is_set(node, name));
         if !has_one {
-            let message = format!("{} is not set; it is required: {}", key.name, key.about);
+            let names: Vec<&str> = [key.name]
+                .into_iter()
+                .chain(key.or.iter().copied())
+                .collect();
+            let message = format!(
+                "{} is required and not set ({}: {})",
+                names.join(" or "),
+                key.holds.in_words(),
+                key.about
+            );
             own.push(Finding::new(&rule::MISSING_KEY, message).in_key(key.name));
         }
     }

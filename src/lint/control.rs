@@ -17,7 +17,7 @@ pub(super) fn check(view: &View<'_>, reading: &Reading, findings: &mut Vec<Findi
     for node in view.nodes {
         match &*node.node_type {
             "break" | "continue" => leaves_loop(view, node, reading, findings),
-            "catch" | "finally" => belongs_to_try(node, reading, findings),
+            "catch" | "finally" => without_try(node, reading, findings),
             "sub_workflow" | "sub-workflow" => recursion(view, node, reading, findings),
             _ => {}
         }
@@ -101,23 +101,28 @@ fn own_label<'v>(view: &'v View<'_>, id: &NodeId) -> Option<&'v str> {
     node.config.get("loop_label")?.as_str().map(str::trim)
 }
 
-fn belongs_to_try(node: &GraphNode, reading: &Reading, findings: &mut Vec<Finding>) {
-    let belongs = reading
+/// Whether some `try` has the node as its `catch` or `finally`.
+pub(super) fn belongs_to_try(id: &NodeId, reading: &Reading) -> bool {
+    reading
         .tries
         .iter()
-        .any(|found| found.catches.contains(&node.id) || found.finallies.contains(&node.id));
-    if !belongs {
-        let kind = &node.node_type;
-        findings.push(
-            Finding::new(
-                &rule::CATCH_WITHOUT_TRY,
-                format!(
-                    "no try leads to this {kind}, so it belongs to none; put a try node before what is to be tried"
-                ),
-            )
-            .at(&node.id),
-        );
+        .any(|found| found.catches.contains(id) || found.finallies.contains(id))
+}
+
+fn without_try(node: &GraphNode, reading: &Reading, findings: &mut Vec<Finding>) {
+    if belongs_to_try(&node.id, reading) {
+        return;
     }
+    let kind = &node.node_type;
+    findings.push(
+        Finding::new(
+            &rule::CATCH_WITHOUT_TRY,
+            format!(
+                "no try leads to this {kind}, so it belongs to none; put a try node before what is to be tried"
+            ),
+        )
+        .at(&node.id),
+    );
 }
 
 fn recursion(view: &View<'_>, node: &GraphNode, reading: &Reading, findings: &mut Vec<Finding>) {

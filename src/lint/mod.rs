@@ -142,7 +142,6 @@ pub fn check(subject: &Subject<'_>, registry: &Registry) -> Vec<Finding> {
         Ok(parts) => check_parts(&parts, subject, registry, &mut findings),
         Err(error) => findings.push(Finding::new(&rule::UNREADABLE, error.to_string())),
     }
-    findings.sort_by_key(|finding| finding.rule.severity);
     findings
 }
 
@@ -177,6 +176,15 @@ fn check_parts(
         references::check(&view, reading, findings);
         reading::tell(&view, reading, findings);
     }
+    let places: HashMap<&str, usize> = (1..)
+        .zip(view.nodes)
+        .map(|(place, node)| (node.id.as_str(), place))
+        .collect();
+    findings.sort_by_key(|finding| {
+        let node = finding.node.as_ref().map(NodeId::as_str);
+        let place = node.and_then(|id| places.get(id)).copied();
+        (finding.rule.severity, place.unwrap_or_default())
+    });
 }
 
 /// The node as activities see it.

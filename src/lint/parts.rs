@@ -2,9 +2,11 @@
 
 use std::collections::HashSet;
 
+use super::control::belongs_to_try;
 use super::{Finding, View, listed, rule};
-use crate::engine::{Edge, Graph, Reading};
+use crate::engine::{BadGraph, Edge, Graph, Reading};
 use crate::host::graph_json::Parts;
+use crate::ids::NodeId;
 
 /// The edges that join two nodes that exist; the others are findings.
 pub(super) fn sound_edges(parts: &Parts, findings: &mut Vec<Finding>) -> Vec<Edge> {
@@ -34,7 +36,6 @@ pub(super) fn graph(
     edges: &[Edge],
     findings: &mut Vec<Finding>,
 ) -> Option<(Graph, Reading)> {
-    use crate::engine::BadGraph;
     match Graph::new(parts.nodes.clone(), edges.to_vec(), parts.entry.as_ref()) {
         Ok(graph) => {
             let reading = graph.explain();
@@ -128,7 +129,14 @@ fn unreachable(view: &View<'_>, findings: &mut Vec<Finding>) {
     let Some(entry) = &reading.entry else {
         return;
     };
-    for id in &reading.unreachable {
+    // A catch or finally of no try is a finding of its own.
+    let is_stray = |id: &NodeId| {
+        view.nodes
+            .iter()
+            .any(|node| node.id == *id && matches!(&*node.node_type, "catch" | "finally"))
+            && !belongs_to_try(id, reading)
+    };
+    for id in reading.unreachable.iter().filter(|id| !is_stray(id)) {
         findings.push(
             Finding::new(
                 &rule::UNREACHABLE_NODE,
