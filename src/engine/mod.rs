@@ -25,6 +25,7 @@ mod command;
 mod container;
 mod cycles;
 mod event;
+mod explain;
 mod failure;
 mod frame;
 mod graph;
@@ -49,6 +50,7 @@ use thiserror::Error;
 pub use checkpoint::{BadCheckpoint, Checkpoint, History, Origin};
 pub use command::Command;
 pub use event::{Awaited, ChildStart, Event, FailureKind, NodeResult, Rounds, SignalWait};
+pub use explain::{LoopReading, Reading, TryReading};
 pub use failure::LastFailure;
 pub use frame::Caught;
 pub use graph::{BadGraph, Edge, Graph, GraphNode};
@@ -267,7 +269,7 @@ impl Machine {
         self.tokens
             .set(id, |token| token.state = TokenState::Running);
         let round = self.frames.next_round(id);
-        let mut locals = self.locals(id);
+        let locals = self.locals(id);
         let token = self.tokens.get(id)?;
         let scope = if self.frames.containers.contains_key(&id) {
             // It is asked about another round: it sees what its rounds have left.
@@ -279,9 +281,6 @@ impl Machine {
                 .map(|frame| Arc::clone(&frame.scope))
                 .unwrap_or_default()
         };
-        if self.graph.at(token.place).is_loop() {
-            locals.push(("index".to_owned(), round.into()));
-        }
         Some(Command::RunNode {
             token: id,
             node: token.node.clone(),

@@ -63,6 +63,12 @@ fn has_label(edge: &Outgoing, labels: &[&str]) -> bool {
     })
 }
 
+/// Whether labels on the edges of a loop node say what its body is.
+pub(super) fn is_labelled_loop(own: &[Outgoing]) -> bool {
+    own.iter()
+        .any(|edge| has_label(edge, &INTO_LOOP) || has_label(edge, &AFTERWARDS))
+}
+
 /// What can be reached from `starts`, themselves included, without entering a node of `walls` and without following an
 /// edge that only ends a round.
 pub(super) fn reachable(edges: &Edges, starts: &[Place], walls: &Bits) -> Bits {

@@ -47,6 +47,11 @@ impl Activity for HumanApproval {
         &APPROVAL
     }
 
+    fn check(&self, node: &Node) -> Result<(), Failure> {
+        options(node)?;
+        config::number(&node.config, "timeout_seconds", 0.0, LONGEST_SECONDS).map(drop)
+    }
+
     fn run<'a>(&'a self, node: &'a Node, context: &'a Context) -> Running<'a> {
         Box::pin(async move {
             let options = options(node)?;
@@ -82,7 +87,11 @@ fn shown_seconds(seconds: f64) -> Value {
     }
 }
 
-fn options(node: &Node) -> Result<Vec<String>, Failure> {
+/// What may be answered.
+///
+/// # Errors
+/// A permanent failure if it is no list of texts.
+pub fn options(node: &Node) -> Result<Vec<String>, Failure> {
     let Some((key, value)) = config::first_of(&node.config, &["approval_options", "options"])
     else {
         return Ok(vec!["approve".to_owned(), "reject".to_owned()]);

@@ -81,6 +81,10 @@ impl Activity for HttpRequest {
         &SPEC
     }
 
+    fn check(&self, node: &Node) -> Result<(), Failure> {
+        Prepared::read(&node.config, "check", self.limits.timeout).map(drop)
+    }
+
     fn run<'a>(&'a self, node: &'a Node, context: &'a Context) -> Running<'a> {
         Box::pin(async move {
             let prepared =
