@@ -12,9 +12,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
-use thiserror::Error;
 
+use crate::engine::bad_graph::BadGraph;
 use crate::engine::bits::Bits;
+use crate::engine::brackets::Tangled;
 use crate::engine::cycles::{for_each_back_edge, shown};
 use crate::engine::options::{self, NodeOptions};
 use crate::engine::region::{self, Region};
@@ -47,58 +48,6 @@ pub struct Edge {
     pub to: NodeId,
     /// The branch that takes it; `None` is taken by all.
     pub branch: Option<Arc<str>>,
-}
-
-/// Why nodes and edges are not a graph.
-#[derive(Debug, Error, PartialEq, Eq)]
-pub enum BadGraph {
-    /// An edge to nowhere.
-    #[error("edge {edge} from node \"{from}\" points to node \"{to}\", which does not exist")]
-    UnknownTarget {
-        /// Its place in the list, from 1.
-        edge: usize,
-        /// Where it starts.
-        from: NodeId,
-        /// The missing node.
-        to: NodeId,
-    },
-    /// An edge from nowhere.
-    #[error("edge {edge} to node \"{to}\" starts at node \"{from}\", which does not exist")]
-    UnknownSource {
-        /// Its place in the list, from 1.
-        edge: usize,
-        /// The missing node.
-        from: NodeId,
-        /// Where it leads.
-        to: NodeId,
-    },
-    /// Two nodes with one id.
-    #[error(
-        "nodes {first} and {second} both have the id \"{id}\"; each node needs an id of its own"
-    )]
-    DuplicateNode {
-        /// The id.
-        id: NodeId,
-        /// The place of the first in the list, from 1.
-        first: usize,
-        /// The place of the other.
-        second: usize,
-    },
-    /// Nobody can tell what it holds.
-    #[error(
-        "from the try node \"{id}\" too many ways lead through other try nodes to tell which catch and finally \
-         belong to it; label its edges body, catch, finally and done"
-    )]
-    TangledTry {
-        /// The node.
-        id: NodeId,
-    },
-    /// A path that comes back to its start, with nothing on it that could end it.
-    #[error("cycle without a loop node: {path}")]
-    Cycle {
-        /// The ids on it, the first one repeated at the end.
-        path: String,
-    },
 }
 
 /// A node's place in its graph; made by the graph alone.
@@ -362,11 +311,12 @@ impl Graph {
     fn find_tries(&mut self) -> Result<(), BadGraph> {
         for (place, node) in self.nodes.iter().enumerate() {
             if &*node.node_type == "try" {
-                let region = region::of_try(&self.outgoing, &self.nodes, place).map_err(
-                    |region::Tangled| BadGraph::TangledTry {
-                        id: node.id.clone(),
-                    },
-                )?;
+                let region =
+                    region::of_try(&self.outgoing, &self.nodes, place).map_err(|Tangled| {
+                        BadGraph::TangledTry {
+                            id: node.id.clone(),
+                        }
+                    })?;
                 self.regions.insert(Place(place), region);
             }
         }

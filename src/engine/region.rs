@@ -10,17 +10,17 @@
 //! A path back to an inner loop never leads through a loop around it. Of a labelled loop, whatever its body edges lead
 //! to and its `done` edges do not is the body, with or without a path back.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::engine::bits::Bits;
+use crate::engine::brackets::{Kind, Tangled, Walk, kind};
 use crate::engine::graph::{GraphNode, Outgoing, Place};
 
 const INTO_LOOP: [&str; 3] = ["body", "loop", "each"];
 const INTO_TRY: [&str; 2] = ["body", "try"];
 const ON_ERROR: [&str; 2] = ["catch", "error"];
 const AT_LAST: [&str; 1] = ["finally"];
-const AFTERWARDS: [&str; 3] = ["done", "after", "exit"];
+pub(super) const AFTERWARDS: [&str; 3] = ["done", "after", "exit"];
 
 /// What stands inside a loop or a `try`, and where it goes on.
 #[derive(Clone, Debug, Default)]
@@ -41,21 +41,14 @@ pub(super) struct Region {
     pub(super) finally_path: Arc<Bits>,
 }
 
-/// There are too many ways through other `try` nodes to tell which `catch` and `finally` belong to one.
-pub(super) struct Tangled;
-
-/// How often a walk may come to each node by ways on which it stands inside of different `try` nodes. A graph that people
-/// draw needs a handful.
-const WAYS_PER_NODE: usize = 200;
-
 /// Edges by the node they start at.
-type Edges = [Vec<Outgoing>];
+pub(super) type Edges = [Vec<Outgoing>];
 
-fn edges_of(edges: &Edges, place: usize) -> &[Outgoing] {
+pub(super) fn edges_of(edges: &Edges, place: usize) -> &[Outgoing] {
     edges.get(place).map_or(&[], Vec::as_slice)
 }
 
-fn has_label(edge: &Outgoing, labels: &[&str]) -> bool {
+pub(super) fn has_label(edge: &Outgoing, labels: &[&str]) -> bool {
     edge.branch.as_deref().is_some_and(|branch| {
         labels
             .iter()
@@ -301,115 +294,8 @@ pub(super) fn of_try(edges: &Edges, nodes: &[GraphNode], place: usize) -> Result
     Ok(region)
 }
 
-fn add(list: &mut Vec<Place>, place: Place) {
+pub(super) fn add(list: &mut Vec<Place>, place: Place) {
     if !list.contains(&place) {
         list.push(place);
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Try,
-    Catch,
-    Finally,
-    Other,
-}
-
-fn kind(nodes: &[GraphNode], place: usize) -> Kind {
-    match nodes.get(place).map(|node| &*node.node_type) {
-        Some("try") => Kind::Try,
-        Some("catch") => Kind::Catch,
-        Some("finally") => Kind::Finally,
-        Some(_) | None => Kind::Other,
-    }
-}
-
-/// The nested `try` nodes that a walk is inside of, the innermost last: whether its `catch` has been passed.
-type Nesting = Vec<bool>;
-
-/// A walk from a part of a `try` node to where it ends. `catch` and `finally` pair with `try` like brackets: each closes
-/// the innermost `try` that is open for it.
-struct Walk<'a> {
-    edges: &'a Edges,
-    nodes: &'a [GraphNode],
-    /// The `try` node itself, which is never part of what it holds.
-    owner: usize,
-    seen: HashSet<(usize, Nesting)>,
-    inside: Bits,
-    catches: Vec<Place>,
-    finallies: Vec<Place>,
-}
-
-impl<'a> Walk<'a> {
-    fn new(edges: &'a Edges, nodes: &'a [GraphNode], owner: usize) -> Self {
-        Self {
-            edges,
-            nodes,
-            owner,
-            seen: HashSet::new(),
-            inside: Bits::for_len(nodes.len()),
-            catches: Vec::new(),
-            finallies: Vec::new(),
-        }
-    }
-
-    /// # Errors
-    /// If there are too many ways through other `try` nodes to follow.
-    fn from(&mut self, starts: &[Place]) -> Result<(), Tangled> {
-        let most = self.nodes.len().saturating_mul(WAYS_PER_NODE);
-        let mut open: Vec<(usize, Nesting)> = starts
-            .iter()
-            .map(|place| (place.0, Nesting::new()))
-            .collect();
-        while let Some((place, nesting)) = open.pop() {
-            if place == self.owner || !self.seen.insert((place, nesting.clone())) {
-                continue;
-            }
-            if self.seen.len() > most {
-                return Err(Tangled);
-            }
-            let Some(beyond) = self.enter(place, nesting.clone()) else {
-                continue;
-            };
-            self.inside.insert(place);
-            for edge in edges_of(self.edges, place)
-                .iter()
-                .filter(|edge| !edge.is_back)
-            {
-                let is_way_out =
-                    kind(self.nodes, place) == Kind::Try && has_label(edge, &AFTERWARDS);
-                let nesting = if is_way_out { &nesting } else { &beyond };
-                open.push((edge.to.0, nesting.clone()));
-            }
-        }
-        Ok(())
-    }
-
-    /// Where the walk is behind this node; `None` if it ends here.
-    fn enter(&mut self, place: usize, mut nesting: Nesting) -> Option<Nesting> {
-        match kind(self.nodes, place) {
-            Kind::Try => nesting.push(false),
-            Kind::Catch => {
-                // Those that have had theirs, and have no `finally`, are behind us.
-                while nesting.last() == Some(&true) {
-                    nesting.pop();
-                }
-                match nesting.last_mut() {
-                    Some(has_caught) => *has_caught = true,
-                    None => {
-                        add(&mut self.catches, Place(place));
-                        return None;
-                    }
-                }
-            }
-            Kind::Finally => {
-                if nesting.pop().is_none() {
-                    add(&mut self.finallies, Place(place));
-                    return None;
-                }
-            }
-            Kind::Other => {}
-        }
-        Some(nesting)
     }
 }
