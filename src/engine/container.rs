@@ -55,7 +55,7 @@ impl Machine {
                 container.leave_by(frame.exits);
                 self.next_branches(owner, times)
             }
-            Kind::Try(_) => self.part_ended(frame, times),
+            Kind::Try(_) => self.part_ended(&frame, times),
         }
     }
 

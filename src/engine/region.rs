@@ -90,7 +90,8 @@ fn reaching(edges: &Edges, target: usize, walls: &Bits) -> Bits {
     let mut open = vec![target];
     while let Some(place) = open.pop() {
         for &from in incoming.get(place).map_or(&[][..], Vec::as_slice) {
-            if (!walls.contains(from) || from == target) && found.insert(from) && from != target {
+            let may_enter = from == target || !walls.contains(from);
+            if may_enter && found.insert(from) && from != target {
                 open.push(from);
             }
         }
@@ -209,25 +210,7 @@ fn all_targets(
 
 /// The region of a `try` node. The edges that close loops are marked by now.
 pub(super) fn of_try(edges: &Edges, nodes: &[GraphNode], place: usize) -> Result<Region, Tangled> {
-    let own = edges_of(edges, place);
-    let has_body_label = own.iter().any(|edge| has_label(edge, &INTO_TRY));
-    let mut region = Region::default();
-    for edge in own
-        .iter()
-        .filter(|edge| !edge.is_back && edge.to.0 != place)
-    {
-        let list = match kind(nodes, edge.to.0) {
-            _ if has_label(edge, &INTO_TRY) => &mut region.entries,
-            _ if has_label(edge, &ON_ERROR) => &mut region.catches,
-            _ if has_label(edge, &AT_LAST) => &mut region.finallies,
-            _ if has_label(edge, &AFTERWARDS) => &mut region.after,
-            Kind::Catch => &mut region.catches,
-            Kind::Finally => &mut region.finallies,
-            Kind::Try | Kind::Other if has_body_label => &mut region.after,
-            Kind::Try | Kind::Other => &mut region.entries,
-        };
-        add(list, edge.to);
-    }
+    let mut region = first_of_each_part(edges, nodes, place);
     let mut body = Walk::new(edges, nodes, place);
     body.from(&region.entries)?;
     for &found in &body.catches {
@@ -254,44 +237,65 @@ pub(super) fn of_try(edges: &Edges, nodes: &[GraphNode], place: usize) -> Result
     for &found in &catch_path.finallies {
         add(&mut region.finallies, found);
     }
-    let mut catch_nodes = catch_path.inside;
     let nothing = Bits::for_len(edges.len());
-    if region.finallies.is_empty() {
+    let beyond = reachable(edges, &region.after, &nothing);
+    let mut catch_nodes = if region.finallies.is_empty() {
         // What follows a catch is where both ways meet again, unless an edge of the try itself leads to the path.
-        catch_nodes = Bits::for_len(edges.len());
-        for &catch in &region.catches {
-            if kind(nodes, catch.0) == Kind::Catch {
-                catch_nodes.insert(catch.0);
-            } else {
-                let mut path = reachable(edges, &[catch], &nothing);
-                path.remove_all(&nodes_of_body);
-                path.remove_all(&reachable(edges, &region.after, &nothing));
-                for node in (0..nodes.len()).filter(|&node| path.contains(node)) {
-                    catch_nodes.insert(node);
-                }
-            }
-        }
-    }
-    let mut finally_path = Bits::for_len(edges.len());
-    for &last in &region.finallies {
-        if kind(nodes, last.0) == Kind::Finally {
-            finally_path.insert(last.0);
-        } else {
-            let mut path = reachable(edges, &[last], &nothing);
-            path.remove_all(&reachable(edges, &region.after, &nothing));
-            for node in (0..nodes.len()).filter(|&node| path.contains(node)) {
-                finally_path.insert(node);
-            }
-        }
-    }
+        let mut elsewhere = nodes_of_body.clone();
+        elsewhere.add_all(&beyond);
+        part(edges, nodes, &region.catches, Kind::Catch, &elsewhere)
+    } else {
+        catch_path.inside
+    };
+    let finally_path = part(edges, nodes, &region.finallies, Kind::Finally, &beyond);
     catch_nodes.remove_all(&finally_path);
     nodes_of_body.remove_all(&catch_nodes);
     nodes_of_body.remove_all(&finally_path);
-    nodes_of_body.remove_all(&reachable(edges, &region.after, &nothing));
+    nodes_of_body.remove_all(&beyond);
     region.body = Arc::new(nodes_of_body);
     region.catch_path = Arc::new(catch_nodes);
     region.finally_path = Arc::new(finally_path);
     Ok(region)
+}
+
+/// Where the edges of a `try` itself lead, by their labels, else by the kind of the node.
+fn first_of_each_part(edges: &Edges, nodes: &[GraphNode], place: usize) -> Region {
+    let own = edges_of(edges, place);
+    let has_body_label = own.iter().any(|edge| has_label(edge, &INTO_TRY));
+    let mut region = Region::default();
+    for edge in own
+        .iter()
+        .filter(|edge| !edge.is_back && edge.to.0 != place)
+    {
+        let list = match kind(nodes, edge.to.0) {
+            _ if has_label(edge, &INTO_TRY) => &mut region.entries,
+            _ if has_label(edge, &ON_ERROR) => &mut region.catches,
+            _ if has_label(edge, &AT_LAST) => &mut region.finallies,
+            _ if has_label(edge, &AFTERWARDS) => &mut region.after,
+            Kind::Catch => &mut region.catches,
+            Kind::Finally => &mut region.finallies,
+            Kind::Try | Kind::Other if has_body_label => &mut region.after,
+            Kind::Try | Kind::Other => &mut region.entries,
+        };
+        add(list, edge.to);
+    }
+    region
+}
+
+/// The nodes of a part: one of its own kind stands for itself, any other for all that follows and is not `elsewhere`.
+fn part(edges: &Edges, nodes: &[GraphNode], firsts: &[Place], own: Kind, elsewhere: &Bits) -> Bits {
+    let nothing = Bits::for_len(edges.len());
+    let mut found = Bits::for_len(edges.len());
+    for &first in firsts {
+        if kind(nodes, first.0) == own {
+            found.insert(first.0);
+        } else {
+            let mut path = reachable(edges, &[first], &nothing);
+            path.remove_all(elsewhere);
+            found.add_all(&path);
+        }
+    }
+    found
 }
 
 pub(super) fn add(list: &mut Vec<Place>, place: Place) {

@@ -119,11 +119,10 @@ fn is_beside(one: &str, other: &str) -> bool {
 fn loop_of(scope: &str) -> &str {
     scope
         .match_indices('[')
-        .filter(|(at, _)| {
+        .rfind(|(at, _)| {
             let name = scope.get(at + 1..).unwrap_or_default();
             name.starts_with(|first: char| first == '*' || first.is_ascii_digit())
         })
-        .last()
         .and_then(|(at, _)| scope.get(..=at))
         .unwrap_or_default()
 }
