@@ -18,7 +18,7 @@ use serde_json::{Map, Value};
 
 use crate::engine::{Step, StepStatus};
 use crate::host::iso_time;
-use crate::ids::{NodeId, Timestamp, WorkflowId};
+use crate::ids::{NodeId, Timestamp, Visit, WorkflowId};
 
 pub use crate::host::host_state::{BadState, HostState, read};
 
@@ -203,7 +203,7 @@ impl View {
         if !matches!(&*step.node_type, "loop" | "for" | "while" | "repeat") {
             return;
         }
-        let inside = scope_inside(step);
+        let inside = scope_inside(&step.scope, &step.node, step.visit);
         self.rounds
             .retain(|scope, _| !scope.starts_with(inside.as_str()));
         if let Some(of_loops) = self
@@ -463,20 +463,20 @@ fn loop_of(scope: &str) -> &str {
             let name = scope.get(at + 1..).unwrap_or_default();
             name.starts_with(|first: char| first == '*' || first.is_ascii_digit())
         })
-        .last()
+        .next_back()
         .and_then(|(at, _)| scope.get(..=at))
         .unwrap_or_default()
 }
 
-/// What the scopes inside of a step's node begin with.
-fn scope_inside(step: &Step) -> String {
-    let slash = if step.scope.is_empty() { "" } else { "/" };
-    let visit = if step.visit > 1 {
-        format!("@{}", step.visit)
+/// What the scopes inside of a visit of a node begin with, where `scope` is the node's own.
+pub fn scope_inside(scope: &str, node: &NodeId, visit: Visit) -> String {
+    let slash = if scope.is_empty() { "" } else { "/" };
+    let visit = if visit > 1 {
+        format!("@{visit}")
     } else {
         String::new()
     };
-    format!("{}{slash}{}{visit}[", step.scope, step.node)
+    format!("{scope}{slash}{node}{visit}[")
 }
 
 fn result_text(step: &Step, output: Arc<str>) -> ResultText {

@@ -16,7 +16,7 @@ use super::waits::{Waits, perform_checked};
 use crate::activities::{Context, Node};
 use crate::engine::{Command, Event as EngineEvent, Machine, NodeResult, StepStatus, TokenId};
 use crate::host::log_entry::{Level, LogEntry};
-use crate::host::state_json::View;
+use crate::host::state_json::{self, View};
 use crate::ids::{self, NodeId, Timestamp};
 use crate::store::claim::HostWrite;
 use crate::telemetry::Event;
@@ -388,6 +388,13 @@ impl Drive {
             }
             self.report.write_within(ANNOUNCE_AFTER);
             self.current_node = Some(node.clone());
+            // A loop that is asked about another round knows the variables of its rounds.
+            let variables = if round > 0 {
+                let rounds = state_json::scope_inside(&scope, &node, visit);
+                self.view.variables_in(&rounds)
+            } else {
+                self.view.variables_in(&scope)
+            };
             let call = Call {
                 token,
                 node: Node {
@@ -402,7 +409,7 @@ impl Drive {
                     idempotency_key: ids::idempotency_key(id, &node, visit),
                     data: self.view.data_in(&scope),
                     trigger_data: Arc::clone(self.view.trigger_data()),
-                    variables: self.view.variables_in(&scope),
+                    variables,
                     locals: Arc::new(locals),
                     round,
                     depth: self.session.claimed.depth,
