@@ -1,16 +1,24 @@
 //! Control flow against a real database: what waits, loops, branches, is tried, and starts other workflows.
 
+#![expect(
+    clippy::needless_pass_by_value,
+    reason = "builders whose arguments are written in place"
+)]
+
 mod approval;
 mod approval_limits;
 mod attempts;
 mod branches;
+mod chaos;
 mod loop_kills;
 mod loops;
 mod programs;
 mod recorded;
+mod side_by_side;
 mod signals;
 mod sub_workflow;
 mod sub_workflow_limits;
+mod variants;
 
 use serde_json::{Value, json};
 use tokio_postgres::Client;

@@ -148,3 +148,45 @@ async fn what_a_host_has_accepted_is_finished_by_a_signal() {
     wait_for_calls(&stage.hits, "/accepting/v1/activities", 2).await;
     stage.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn programs_in_the_sandbox_end_with_their_executions() {
+    let stage = Stage::new().await;
+    let endless = chain(vec![
+        trigger(),
+        node(
+            "js",
+            "code",
+            json!({"language": "javascript", "code": "while (true) {}", "timeout_seconds": 600}),
+        ),
+    ]);
+    // More than may run at a time.
+    let mut executions = Vec::new();
+    for _ in 0..6 {
+        executions.push(stage.run(&endless).await);
+    }
+    wait_until("the programs to run", SOON, async || {
+        let marked = "SELECT count(*) FROM workflowexecution WHERE current_node_id = 'js'";
+        match crate::support::flow::count(&stage.client, marked).await {
+            6 => Ok(()),
+            other => Err(other),
+        }
+    })
+    .await;
+    for execution in &executions {
+        stage.platform.terminate(*execution, None).await.unwrap();
+    }
+    // They held all places.
+    let quick = chain(vec![
+        trigger(),
+        node(
+            "js",
+            "code",
+            json!({"language": "javascript", "code": "1 + 1"}),
+        ),
+    ]);
+    let execution = stage.run(&quick).await;
+    let row = wait_for_completion(&stage.client, execution).await;
+    assert_eq!(row.output("js")["result"], 2);
+    stage.stop().await;
+}

@@ -123,7 +123,7 @@ async fn serve(listener: TcpListener, hits: Arc<Mutex<Vec<Hit>>>, cut: Arc<Mutex
             let answer = answer(request, hits.clone());
             async move {
                 let answer = answer.await;
-                unanswered.is_answered();
+                unanswered.answered();
                 answer
             }
         });
@@ -141,7 +141,7 @@ struct Unanswered {
 }
 
 impl Unanswered {
-    fn is_answered(mut self) {
+    fn answered(mut self) {
         self.cut = None;
     }
 }
