@@ -27,7 +27,7 @@ const EXIT_DATA: u8 = 65;
 /// Arguments of `lint`.
 #[derive(Debug, Args)]
 pub(super) struct Options {
-    /// A file with a graph_config or a whole workflow row as JSON, `-` for standard input, or the UUID of a workflow in
+    /// A file with a `graph_config` or a whole workflow row as JSON, `-` for standard input, or the UUID of a workflow in
     /// the database
     #[arg(value_name = "FILE|WORKFLOW_ID")]
     target: String,
