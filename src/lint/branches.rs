@@ -101,7 +101,7 @@ fn of_approval(node: &GraphNode) -> Option<Vec<String>> {
     if given.is_some_and(|(_, value)| is_templated(value)) {
         return None;
     }
-    let mut branches = approval::options(&as_activity_node(node)).ok()?;
+    let mut branches = approval::answers(&as_activity_node(node)).ok()?;
     branches.push(TIMEOUT.to_owned());
     Some(branches)
 }

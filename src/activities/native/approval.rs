@@ -87,11 +87,7 @@ fn shown_seconds(seconds: f64) -> Value {
     }
 }
 
-/// What may be answered.
-///
-/// # Errors
-/// A permanent failure if it is no list of texts.
-pub fn options(node: &Node) -> Result<Vec<String>, Failure> {
+fn options(node: &Node) -> Result<Vec<String>, Failure> {
     let Some((key, value)) = config::first_of(&node.config, &["approval_options", "options"])
     else {
         return Ok(vec!["approve".to_owned(), "reject".to_owned()]);
@@ -118,6 +114,14 @@ pub fn options(node: &Node) -> Result<Vec<String>, Failure> {
         && known.len() == texts.len()
         && texts.iter().all(|option| !option.is_empty());
     if is_good { Ok(texts) } else { Err(wrong()) }
+}
+
+/// What may be answered to an approval.
+///
+/// # Errors
+/// A permanent failure if its options are no list of texts.
+pub fn answers(node: &Node) -> Result<Vec<String>, Failure> {
+    options(node)
 }
 
 static SIGNAL: Spec = Spec {

@@ -99,7 +99,10 @@ impl Activity for Loop {
             Kind::For if is_set(&LIST_KEYS) => Ok(()),
             Kind::For => Err(no_list(LIST_KEYS[0])),
             Kind::While if is_set(&CONDITION_KEYS) => Ok(()),
-            Kind::While => Err(no_condition()),
+            Kind::While => Err(missing(
+                CONDITION_KEYS[0],
+                "the condition for another round, such as index < 3",
+            )),
             Kind::Repeat => count(node).map(drop),
         }
     }
@@ -140,7 +143,8 @@ impl Loop {
     }
 
     async fn goes_on(&self, node: &Node, context: &Context) -> Result<bool, Failure> {
-        match Expression::read(node, &CONDITION_KEYS)? {
+        let keys = ["condition_expression", "condition", "expression"];
+        match Expression::read(node, &keys)? {
             Some(expression) => {
                 let mut asked = context.clone();
                 // The names that the round would have.
@@ -153,7 +157,10 @@ impl Loop {
                 );
                 expression.test(&self.expressions, node, &asked).await
             }
-            None => Err(no_condition()),
+            None => Err(missing(
+                "condition_expression",
+                "the condition for another round, such as index < 3",
+            )),
         }
     }
 }
@@ -202,13 +209,6 @@ fn count(node: &Node) -> Result<u32, Failure> {
 
 fn no_list(key: &str) -> Failure {
     missing(key, "the list to go through, such as input.items")
-}
-
-fn no_condition() -> Failure {
-    missing(
-        "condition_expression",
-        "the condition for another round, such as index < 3",
-    )
 }
 
 fn missing(key: &str, what: &str) -> Failure {
