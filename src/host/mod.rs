@@ -6,6 +6,7 @@
 
 pub mod graph_json;
 mod host_state;
+mod json_text;
 pub mod log_entry;
 mod rounds;
 mod shape;

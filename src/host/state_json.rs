@@ -18,6 +18,7 @@ use serde_json::{Map, Value};
 
 use crate::engine::{Step, StepStatus};
 use crate::host::iso_time;
+use crate::host::json_text::{json_text, push_member, push_text, text_or_null};
 use crate::host::rounds::parallel_round;
 use crate::ids::{NodeId, Timestamp, WorkflowId};
 
@@ -384,35 +385,4 @@ fn shown_status(status: StepStatus) -> &'static str {
         StepStatus::Failed | StepStatus::Continued => "failed",
         StepStatus::Skipped => "skipped",
     }
-}
-
-fn push_member(json: &mut String, key: &str, value: &str) {
-    json.push_str(",\"");
-    json.push_str(key);
-    json.push_str("\":");
-    json.push_str(value);
-}
-
-/// Text as JSON. Keys are written again with each view, and hardly ever have anything to escape.
-fn push_text(json: &mut String, text: &str) {
-    if text
-        .bytes()
-        .any(|byte| byte < b' ' || byte == b'"' || byte == b'\\')
-    {
-        json.push_str(&Value::from(text).to_string());
-    } else {
-        json.push('"');
-        json.push_str(text);
-        json.push('"');
-    }
-}
-
-fn json_text(text: &str) -> String {
-    let mut json = String::with_capacity(text.len() + 2);
-    push_text(&mut json, text);
-    json
-}
-
-fn text_or_null(text: Option<&str>) -> String {
-    text.map_or_else(|| "null".to_owned(), json_text)
 }
