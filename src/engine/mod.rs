@@ -218,6 +218,7 @@ impl Machine {
             started_at: now,
             now,
         };
+        let expires = matches!(event, Event::DeadlinePassed);
         match (event, self.is_started) {
             (Event::Start, true) => return Err(IllegalEvent::AlreadyStarted),
             (Event::Start, false) => self.start(),
@@ -243,7 +244,7 @@ impl Machine {
             (Event::DataChanged, true) => self.recheck_all(),
         }
         self.settle_frames(times)?;
-        self.wake_due(now)?;
+        self.wake_due(now, expires)?;
         let steps = mem::take(&mut self.steps);
         if self.tokens.is_empty() && !steps.is_empty() {
             self.ending = Some(Command::Complete);
@@ -493,13 +494,10 @@ impl Machine {
         self.raise(frame, raised, times)
     }
 
-    /// Does what is due. A failed execution does nothing more by itself.
-    fn wake_due(&mut self, now: Timestamp) -> Result<(), IllegalEvent> {
-        while let Some((_, id)) = self
-            .tokens
-            .first_deadline()
-            .filter(|(at, _)| *at <= now && self.failed.is_none())
-        {
+    /// Does what is due. A failed execution does nothing more by itself. A wait for an answer ends only if `expires`:
+    /// whoever says that its time is over has looked whether the answer is there.
+    fn wake_due(&mut self, now: Timestamp, expires: bool) -> Result<(), IllegalEvent> {
+        while let Some(id) = self.first_due(now, expires) {
             let mut was = TokenState::Ready;
             self.tokens.set(id, |token| {
                 was = mem::replace(&mut token.state, TokenState::Ready);
