@@ -23,7 +23,8 @@ pub enum Event {
         started_at: Timestamp,
     },
     /// The time of [`next_deadline`](crate::engine::Machine::next_deadline) has come: sleepers whose time is up
-    /// finish, retries and re-checks run.
+    /// finish, retries and re-checks run, as after any other event; and who has waited for an answer long enough waits no
+    /// more. Whoever sends it has looked for such answers.
     DeadlinePassed,
     /// Somebody has written new data: nodes that wait for a condition are looked at again at once.
     DataChanged,
@@ -169,6 +170,6 @@ pub enum FailureKind {
     TimedOut,
     /// The node itself is wrong (no URL, a bad expression): another attempt would end the same way.
     Permanent,
-    /// Nobody answered in time. Worded as a time-out, and not tried again.
+    /// Nobody answered in time. Worded as a time-out, and not tried again unless the node says how often.
     Expired,
 }

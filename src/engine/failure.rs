@@ -91,6 +91,12 @@ impl Machine {
             FailureKind::Retryable | FailureKind::TimedOut if self.failed.is_none() => {
                 self.next_retry(id, &faulty, times.now)
             }
+            // Nobody is asked twice, unless the node says so.
+            FailureKind::Expired
+                if self.failed.is_none() && self.graph.options(place).retries.is_some() =>
+            {
+                self.next_retry(id, &faulty, times.now)
+            }
             FailureKind::Retryable
             | FailureKind::TimedOut
             | FailureKind::Permanent

@@ -186,13 +186,10 @@ impl Machine {
         self.raise(frame, raised, times)
     }
 
-    /// Does what is due. A failed execution does nothing more by itself.
-    pub(super) fn wake_due(&mut self, now: Timestamp) -> Result<(), IllegalEvent> {
-        while let Some((_, id)) = self
-            .tokens
-            .first_deadline()
-            .filter(|(at, _)| *at <= now && self.failed.is_none())
-        {
+    /// Does what is due. A failed execution does nothing more by itself. A wait for an answer ends only if `expires`:
+    /// whoever says that its time is over has looked whether the answer is there.
+    pub(super) fn wake_due(&mut self, now: Timestamp, expires: bool) -> Result<(), IllegalEvent> {
+        while let Some(id) = self.first_due(now, expires) {
             let mut was = TokenState::Ready;
             self.tokens.set(id, |token| {
                 was = mem::replace(&mut token.state, TokenState::Ready);

@@ -13,7 +13,8 @@
 //!   what is recorded as a success never runs again, what was in flight runs again after a restart as the same
 //!   attempt of the same visit.
 //! - The machine does nothing by itself: [`Machine::apply`] tells it what happened, [`Machine::next_command`] says
-//!   what to do, until `None`. Time is an argument.
+//!   what to do, until `None`. Time is an argument; what is
+//!   due is done with whatever event comes.
 
 #![warn(clippy::wildcard_enum_match_arm)]
 
@@ -227,8 +228,7 @@ impl Machine {
             started_at: now,
             now,
         };
-        // Answers go before time-outs: what comes with a start or an answer may be the first of several.
-        let is_late = matches!(event, Event::NodeFinished { .. } | Event::DeadlinePassed);
+        let expires = matches!(event, Event::DeadlinePassed);
         match (event, self.is_started) {
             (Event::Start, true) => return Err(IllegalEvent::AlreadyStarted),
             (Event::Start, false) => self.start(),
@@ -254,9 +254,7 @@ impl Machine {
             (Event::DataChanged, true) => self.recheck_all(),
         }
         self.settle_frames(times)?;
-        if is_late {
-            self.wake_due(now)?;
-        }
+        self.wake_due(now, expires)?;
         let steps = mem::take(&mut self.steps);
         if self.tokens.is_empty() && !steps.is_empty() {
             self.ending = Some(Command::Complete);

@@ -74,6 +74,26 @@ impl Machine {
         self.tokens.first_deadline().map(|(at, _)| at)
     }
 
+    /// Whether a node has waited for its answer as long as it may.
+    pub fn has_waited_long_enough(&self, now: Timestamp) -> bool {
+        self.failed.is_none() && self.tokens.due(now).any(|id| self.is_awaiting(id))
+    }
+
+    /// What happens next by itself; a wait for an answer only if `expires`.
+    pub(super) fn first_due(&self, now: Timestamp, expires: bool) -> Option<TokenId> {
+        if self.failed.is_some() {
+            return None;
+        }
+        self.tokens
+            .due(now)
+            .find(|id| expires || !self.is_awaiting(*id))
+    }
+
+    fn is_awaiting(&self, id: TokenId) -> bool {
+        let token = self.tokens.get(id);
+        token.is_some_and(|token| matches!(token.state, TokenState::Awaiting { .. }))
+    }
+
     /// Where the execution stands.
     pub fn state(&self) -> State {
         if let Some(token) = self.failed.and_then(|id| self.tokens.get(id)) {

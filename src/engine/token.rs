@@ -197,6 +197,14 @@ impl Tokens {
         self.deadlines.first().copied()
     }
 
+    /// What happens by itself until then, earliest first.
+    pub(super) fn due(&self, now: Timestamp) -> impl Iterator<Item = TokenId> {
+        self.deadlines
+            .iter()
+            .take_while(move |(at, _)| *at <= now)
+            .map(|(_, id)| *id)
+    }
+
     fn index(&mut self, id: TokenId, state: &TokenState) {
         match state {
             TokenState::Ready => {

@@ -138,7 +138,7 @@ impl Drive {
                 // Perhaps the engine has new commands.
                 continue;
             }
-            let recorded = match self.ending() {
+            let recorded = match self.ending().await {
                 // An answer is there already that can be taken once its request is recorded.
                 _ if self.waits.may_be_answered && !matches!(self.hold, Hold::Parked) => {
                     self.record().await
@@ -160,7 +160,7 @@ impl Drive {
     }
 
     /// Whether this run ends here: everything is done, or nothing can be done now.
-    fn ending(&mut self) -> Option<Ending> {
+    async fn ending(&mut self) -> Option<Ending> {
         if matches!(self.hold, Hold::Parked) {
             return self.in_flight.is_empty().then_some(Ending::Park(None));
         }
@@ -191,7 +191,7 @@ impl Drive {
         match self.machine.next_deadline() {
             Some(at) if at > self.session.now() => Some(Ending::Park(Some(at))),
             Some(_) => {
-                self.apply(EngineEvent::DeadlinePassed);
+                self.pass_deadline().await;
                 None
             }
             None if self.machine.awaiting().next().is_some() => Some(Ending::Park(None)),
@@ -209,9 +209,10 @@ impl Drive {
             // A deadline has passed just now: the engine has new commands.
             return Ok(());
         }
-        let deadline = self
-            .machine
-            .next_deadline()
+        // While it is paused no time ends.
+        let deadline = (!matches!(self.hold, Hold::Parked))
+            .then(|| self.machine.next_deadline())
+            .flatten()
             .map(|at| self.session.tools.clock.instant_of(at));
         let write_by = self.report.write_by();
         let drain = self.session.interrupts.drain.clone();
@@ -227,7 +228,7 @@ impl Drive {
                 Ok(())
             }
             () = at(deadline), if deadline.is_some() => {
-                self.apply(EngineEvent::DeadlinePassed);
+                self.pass_deadline().await;
                 Ok(())
             }
             () = at(write_by), if write_by.is_some() => self.record().await,
@@ -237,6 +238,16 @@ impl Drive {
                 self.abandon();
                 Ok(())
             }
+        }
+    }
+
+    /// Something happens because its time has come. An answer that is there by now counts, although nobody has looked
+    /// before: no worker may have been there, or nobody heard of it.
+    async fn pass_deadline(&mut self) {
+        let is_over = self.machine.has_waited_long_enough(self.session.now());
+        // What was not asked yet is recorded first, and then it is looked again.
+        if !is_over || self.take_answers().await {
+            self.apply(EngineEvent::DeadlinePassed);
         }
     }
 

@@ -220,3 +220,44 @@ async fn wrong_options_fail_it_at_once_and_nobody_is_asked() {
     );
     stage.stop().await;
 }
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_answer_in_time_counts_though_it_is_looked_at_later() {
+    let stage = Stage::new().await;
+    let execution = stage.run(&asking(json!({"timeout_seconds": 1}))).await;
+    stage.wait_for_waiting(execution).await;
+    stage.platform.pause(execution).await.unwrap();
+    wait_until_not_held(&stage.client, execution).await;
+    stage
+        .signal(execution, "human_input", &json!({"decision": "reject"}))
+        .await;
+    // One of the same length that starts later shows that the time has passed.
+    let other = stage.run(&asking(json!({"timeout_seconds": 1}))).await;
+    wait_for_completion(&stage.client, other).await;
+    stage.platform.resume(execution).await.unwrap();
+    let row = wait_for_completion(&stage.client, execution).await;
+    assert_eq!(taken(&row), ["no"]);
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn with_retries_of_its_own_it_asks_again_and_it_may_go_on_without_an_answer() {
+    let stage = Stage::new().await;
+    let config = json!({"timeout_seconds": 0.3, "retries": 1, "retry_delay": 0.05, "continue_on_error": true});
+    let graph = chain(vec![
+        trigger(),
+        node("ap", "human_approval", config),
+        node(
+            "after",
+            "set_variable",
+            json!({"variable_name": "x", "variable_value": "{{ ap.output.status }}"}),
+        ),
+    ]);
+    let execution = stage.run(&graph).await;
+    let row = wait_for_completion(&stage.client, execution).await;
+    assert_eq!(row.output("after")["value"], "timeout");
+    let asked = stage.signals(execution).await;
+    assert_eq!(asked.len(), 2, "{asked:?}");
+    assert!(asked.iter().all(|signal| signal.is_processed));
+    stage.stop().await;
+}

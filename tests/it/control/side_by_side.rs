@@ -10,6 +10,7 @@ use crate::support::flow::{
 };
 use crate::support::state::assert_api_can_read;
 use crate::support::wait::{SOON, wait_until};
+use crate::support::worker::WorkerProcess;
 
 /// A branch that takes a minute beside `other`, which goes on with a call of `/after`.
 fn beside(stage: &Stage, other: serde_json::Value, label: Option<&str>) -> serde_json::Value {
@@ -394,4 +395,118 @@ async fn a_paused_child_is_ended_when_its_parents_time_is_over() {
         "{said:?}"
     );
     stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_continue_ends_its_own_round_and_not_those_beside_it() {
+    let stage = Stage::new().await;
+    let url = stage.hits.url("/c/{{ item }}?ms=50");
+    let graph = graph(
+        vec![
+            trigger(),
+            node(
+                "l",
+                "for",
+                json!({"array_expression": "[1, 2, 3, 4, 5, 6]", "parallel": true, "parallel_limit": 3}),
+            ),
+            node("odd", "condition", json!({"expression": "item % 2 == 1"})),
+            node("next", "continue", json!({})),
+            get("h", &url),
+            set("s", "s", json!("{{ item }}")),
+            set("end", "end", json!(1)),
+        ],
+        vec![
+            edge("t", "l"),
+            branch("l", "odd", "body"),
+            branch("odd", "next", "true"),
+            branch("odd", "h", "false"),
+            edge("h", "s"),
+            branch("l", "end", "done"),
+        ],
+    );
+    let execution = stage.run(&graph).await;
+    let row = wait_for_completion(&stage.client, execution).await;
+    let output = row.output("l");
+    assert_eq!(
+        (&output["iterations"], &output["broken"]),
+        (&json!(6), &json!(false))
+    );
+    let values: Vec<&serde_json::Value> = output["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|result| &result["value"])
+        .collect();
+    assert_eq!(values.len(), 6, "{output}");
+    assert_eq!(
+        [values[1], values[3], values[5]],
+        [&json!(2), &json!(4), &json!(6)]
+    );
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_childs_failure_may_be_gone_on_from() {
+    let stage = Stage::new().await;
+    let broken = set("x", "x", json!("{{ no.such }}"));
+    let child = insert_workflow(&stage.client, &chain(vec![trigger(), broken])).await;
+    let execution = stage
+        .run(&chain(vec![
+            trigger(),
+            start("s", child, json!({"continue_on_error": true})),
+            set("after", "after", json!("{{ s.output.status }}")),
+        ]))
+        .await;
+    let row = wait_for_completion(&stage.client, execution).await;
+    assert_eq!(row.output("after")["value"], "failed");
+    stage.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_worker_that_is_told_to_stop_hands_its_loop_on() {
+    let stage = Stage::without_worker(crate::support::database::Variant::Alembic).await;
+    let url = stage.hits.url("/round/{{ index }}?ms=20");
+    let graph = graph(
+        vec![
+            trigger(),
+            node(
+                "l",
+                "repeat",
+                json!({"repeat_count": 60, "parallel": true, "parallel_limit": 2}),
+            ),
+            get("h", &url),
+            set("s", "s", json!("{{ index }} {{ h.output.json.path }}")),
+            set("end", "end", json!(1)),
+        ],
+        vec![
+            edge("t", "l"),
+            branch("l", "h", "body"),
+            edge("h", "s"),
+            branch("l", "end", "done"),
+        ],
+    );
+    let spawn = || WorkerProcess::spawn(&stage.database.url(), &[("WORKFLOW_WORKER_LOG", "warn")]);
+    let mut worker = spawn();
+    let execution = stage.run(&graph).await;
+    for calls in [15, 30, 45] {
+        wait_until("the loop to go on", SOON, async || {
+            let seen = stage.hits.all().len();
+            if seen >= calls { Ok(()) } else { Err(seen) }
+        })
+        .await;
+        worker.sigterm();
+        let next = spawn();
+        assert!(worker.wait_exit(SOON).success());
+        worker = next;
+    }
+    let row = wait_for_completion(&stage.client, execution).await;
+    assert_eq!(stage.hits.all().len(), 60, "nothing is called twice");
+    let expected: Vec<String> = (0..60).map(|n| format!("{n} /round/{n}")).collect();
+    let values: Vec<&str> = row.output("l")["results"]
+        .as_array()
+        .unwrap()
+        .iter()
+        .map(|result| result["value"].as_str().unwrap())
+        .collect();
+    assert_eq!(values, expected);
 }
