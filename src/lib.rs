@@ -33,6 +33,8 @@ pub mod host;
 
 pub mod activities;
 
+pub mod lint;
+
 pub mod writer;
 
 pub mod lease;

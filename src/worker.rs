@@ -20,7 +20,7 @@ use crate::activities::registry::{Registry, Services};
 use crate::activities::remote::{self, HostProcess, Remote};
 use crate::clock::DatabaseClock;
 use crate::completion_mail::CompletionMails;
-use crate::config::{Config, process_variable};
+use crate::config::{Config, NodeSettings, process_variable};
 use crate::dispatcher::{Dispatcher, Settings, Slots};
 use crate::expr::Limits;
 use crate::lease::{Heartbeat, Pulse};
@@ -84,8 +84,19 @@ pub struct Worker {
     telemetry: Telemetry,
 }
 
+/// The node types under these settings. Connects to nothing and starts nothing: it is for those who look at workflows.
+///
+/// # Errors
+/// Which part could not be built.
+pub fn registry(settings: &NodeSettings) -> Result<Registry, StartError> {
+    let limit = settings.node.timeout;
+    let (remote, _process) = remote::connect(&settings.activities, limit, &Telemetry::default())
+        .map_err(|error| StartError::Part(with_causes(&error)))?;
+    Ok(Registry::native(&services(settings, remote)?))
+}
+
 /// What native activities share.
-fn services(config: &Config, remote: Option<Remote>) -> Result<Services, StartError> {
+fn services(config: &NodeSettings, remote: Option<Remote>) -> Result<Services, StartError> {
     let limits = Limits {
         time: config.node.expression_timeout,
         memory_bytes: config.node.expression_memory_bytes,
@@ -124,7 +135,7 @@ impl Worker {
         let (remote, host_process) =
             remote::connect(&config.activities, config.node.timeout, &telemetry)
                 .map_err(|error| StartError::Part(with_causes(&error)))?;
-        let services = services(&config, remote)?;
+        let services = services(&NodeSettings::of(&config), remote)?;
         let registry = Registry::native(&services);
         let store = Store::new(&for_work)?;
         Ok(Self {

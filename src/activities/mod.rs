@@ -35,6 +35,15 @@ pub trait Activity: Send + Sync + std::fmt::Debug {
     /// Its configuration keys and how its time is bounded.
     fn spec(&self) -> &'static Spec;
 
+    /// What is wrong with a node's configuration whatever the data, beyond what the [`Spec`] says: `run` would fail
+    /// with it. Values that hold a template have not been filled yet.
+    ///
+    /// # Errors
+    /// The failure; its message names the key.
+    fn check(&self, _node: &Node) -> Result<(), Failure> {
+        Ok(())
+    }
+
     /// Runs a node once. Dropping the future cancels the work.
     fn run<'a>(&'a self, node: &'a Node, context: &'a Context) -> Running<'a>;
 }

@@ -1,6 +1,6 @@
 //! Which activity runs which node type: one line per type.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::native::ai_prompt::AiPrompt;
@@ -51,6 +51,8 @@ pub struct Services {
 #[derive(Clone, Debug)]
 pub struct Registry {
     activities: BTreeMap<&'static str, Arc<dyn Activity>>,
+    /// The types that the worker runs itself.
+    own: BTreeSet<&'static str>,
     /// Runs every other type.
     fallback: Option<Arc<dyn Activity>>,
     /// For the templates in configurations.
@@ -62,6 +64,7 @@ impl Registry {
     pub fn native(services: &Services) -> Self {
         let mut registry = Self {
             activities: BTreeMap::new(),
+            own: BTreeSet::new(),
             fallback: None,
             expressions: services.expressions.clone(),
         };
@@ -196,6 +199,7 @@ impl Registry {
             if remote.types().iter().any(|name| name == node_type) {
                 // The keys stay what they are: templates are resolved as for the native activity.
                 *activity = Arc::new(remote.activity(activity.spec()));
+                self.own.remove(node_type);
             }
         }
         for (node_type, spec) in remote::known() {
@@ -211,6 +215,7 @@ impl Registry {
         let activity: Arc<dyn Activity> = Arc::new(activity);
         for node_type in types {
             self.activities.insert(node_type, Arc::clone(&activity));
+            self.own.insert(node_type);
         }
     }
 
@@ -239,6 +244,22 @@ impl Registry {
         context: &Context,
     ) -> Result<Node, Failure> {
         templates::filled(&self.expressions, activity.spec(), node, context).await
+    }
+
+    /// Whether the worker runs the node type itself.
+    pub fn is_own(&self, node_type: &str) -> bool {
+        self.own.contains(node_type)
+    }
+
+    /// Every node type with a name that is known here and what it says of itself, sorted; also those of the platform
+    /// that need an activity host where there is none.
+    pub fn catalogue(&self) -> Vec<(&'static str, &'static Spec)> {
+        let mut all: BTreeMap<&'static str, &'static Spec> =
+            remote::known().iter().copied().collect();
+        for (node_type, activity) in &self.activities {
+            all.insert(node_type, activity.spec());
+        }
+        all.into_iter().collect()
     }
 
     /// The node types, sorted.

@@ -55,7 +55,82 @@ pub enum Holds {
     Code,
 }
 
+/// The keys that any node may have, whatever its type. A type whose own key has one of these names gives it its own
+/// meaning.
+pub static COMMON: &[Key] = &[
+    Key::new(
+        "retries",
+        Holds::Number,
+        "how often a failed attempt is tried again; default: as often as the execution's budget allows",
+    ),
+    Key::new(
+        "retry_delay",
+        Holds::Number,
+        "seconds before the first retry; later ones wait longer",
+    ),
+    Key::new(
+        "continue_on_error",
+        Holds::Flag,
+        "when its retries are used up, go on as if it had succeeded, with the error in its output; default false",
+    ),
+    Key::new(
+        "timeout_seconds",
+        Holds::Number,
+        "how long an attempt may take; default WORKFLOW_NODE_TIMEOUT_SECONDS",
+    ),
+    Key::new(
+        "parallel",
+        Holds::Flag,
+        "false: the branches behind the node run one after the other; default true",
+    ),
+    Key::new(
+        "parallel_limit",
+        Holds::Number,
+        "how many branches behind the node run at a time; default all",
+    ),
+    Key::new(
+        "parallel_wait_mode",
+        Holds::Choice(&["all", "any", "n_of_m"]),
+        "how many branches must end before it goes on; the others are cancelled then; default all",
+    ),
+    Key::new(
+        "parallel_wait_n",
+        Holds::Number,
+        "n_of_m: how many branches to wait for",
+    ),
+    Key::new(
+        "parallel_aggregation",
+        Holds::Choice(&["merge", "array", "first", "last"]),
+        "what <node>_parallel_result becomes; default merge",
+    ),
+    Key::new(
+        "sequential",
+        Holds::Flag,
+        "true: the branches behind the node run one after the other; default false",
+    ),
+    Key::new(
+        "personalization",
+        Holds::Text,
+        "<node>.<field>: the value that expressions and templates see as personalization",
+    ),
+];
+
 impl Holds {
+    /// What it is, in words.
+    pub fn in_words(self) -> String {
+        match self {
+            Self::Text => "a text".to_owned(),
+            Self::Number => "a number".to_owned(),
+            Self::Flag => "true or false".to_owned(),
+            Self::Choice(words) => format!("one of {}", words.join(", ")),
+            Self::Object => "an object".to_owned(),
+            Self::List => "a list".to_owned(),
+            Self::Any => "any JSON".to_owned(),
+            Self::Expression => "an expression".to_owned(),
+            Self::Code => "code".to_owned(),
+        }
+    }
+
     /// Whether the text under the key is read by an interpreter, so that no template may be put into it.
     pub fn is_program(self) -> bool {
         matches!(self, Self::Expression | Self::Code)

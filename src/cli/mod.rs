@@ -1,6 +1,7 @@
 //! The command line: one file per command.
 //!
-//! Exit codes: 0 done; 1 it failed, and standard error says why; 64 the configuration or the arguments are wrong.
+//! Exit codes: 0 done; 1 it failed, and standard error says why; 64 the configuration or the arguments are wrong; 65
+//! `lint` has found errors.
 
 mod adopt;
 mod code_host;
@@ -9,7 +10,9 @@ mod demo;
 mod dev;
 mod doctor;
 mod health;
+mod lint;
 mod migrate;
+mod nodes;
 mod output;
 mod python_host;
 mod run;
@@ -54,6 +57,10 @@ enum Command {
     Adopt(adopt::Options),
     /// Exit with 0 if a worker on this host has a fresh heartbeat, for a container's health check
     Health,
+    /// List the node types with their configuration keys
+    Nodes(nodes::Options),
+    /// Say what is wrong or ambiguous in a workflow, and how it is read
+    Lint(lint::Options),
     /// Start a throw-away PostgreSQL with the schema in it, until Ctrl-C
     Dev(dev::Options),
     /// Start a throw-away PostgreSQL and a worker, run example workflows, and show them finishing
@@ -104,10 +111,12 @@ pub fn run() -> ExitCode {
 }
 
 async fn dispatch(command: Command) -> ExitCode {
-    // These two bring their own database; the hosts have been served.
+    // These bring their own database, or need none unless they say so; the hosts have been served.
     let command = match command {
         Command::Dev(options) => return finish(dev::run(options).await),
         Command::Demo(options) => return finish(demo::run(options).await),
+        Command::Nodes(options) => return finish_with(nodes::run(&options)),
+        Command::Lint(options) => return finish_with(lint::run(&options).await),
         other => other,
     };
     let config = match Config::from_process_env() {
@@ -129,15 +138,22 @@ async fn dispatch(command: Command) -> ExitCode {
         },
         Command::Adopt(options) => finish(adopt::run(&config, options).await),
         Command::Health => finish(health::run(&config).await),
-        Command::Dev(_) | Command::Demo(_) | Command::PythonHost(_) | Command::CodeHost(_) => {
-            ExitCode::SUCCESS
-        }
+        Command::Dev(_)
+        | Command::Demo(_)
+        | Command::Nodes(_)
+        | Command::Lint(_)
+        | Command::PythonHost(_)
+        | Command::CodeHost(_) => ExitCode::SUCCESS,
     }
 }
 
 fn finish(result: anyhow::Result<()>) -> ExitCode {
+    finish_with(result.map(|()| ExitCode::SUCCESS))
+}
+
+fn finish_with(result: anyhow::Result<ExitCode>) -> ExitCode {
     match result {
-        Ok(()) => ExitCode::SUCCESS,
+        Ok(code) => code,
         Err(error) => {
             output::error(&format!("{error:#}"));
             ExitCode::FAILURE

@@ -141,6 +141,61 @@ pub struct NodeConfig {
     pub expression_memory_bytes: usize,
 }
 
+/// What decides which nodes run, and how: all that can be said without a database.
+#[derive(Debug, Clone)]
+pub struct NodeSettings {
+    /// Limits of a single node.
+    pub node: NodeConfig,
+    /// Where the nodes run that the worker does not run itself.
+    pub activities: ActivityConfig,
+    /// What nodes call in the world outside.
+    pub outgoing: OutgoingConfig,
+    /// What the programs of `code` nodes may be and use.
+    pub code: CodeConfig,
+}
+
+impl NodeSettings {
+    /// Reads them, and no others.
+    ///
+    /// # Errors
+    /// Every setting that is wrong, at once.
+    pub fn from_env(lookup: impl Fn(&str) -> Option<String>) -> Result<Self, ConfigErrors> {
+        let mut reader = Reader::new(&lookup);
+        let settings = Self::read(&mut reader);
+        match reader.finish() {
+            (_, problems) if problems.is_empty() => Ok(settings),
+            (_, problems) => Err(ConfigErrors(problems)),
+        }
+    }
+
+    /// Those of a configuration.
+    pub fn of(config: &Config) -> Self {
+        Self {
+            node: config.node,
+            activities: config.activities.clone(),
+            outgoing: config.outgoing.clone(),
+            code: config.code.clone(),
+        }
+    }
+
+    fn read(reader: &mut Reader<'_>) -> Self {
+        Self {
+            node: NodeConfig {
+                max_depth: reader.integer(&settings::MAX_SUB_WORKFLOW_DEPTH),
+                timeout: reader.duration(&settings::NODE_TIMEOUT),
+                expression_timeout: Duration::from_millis(
+                    reader.integer(&settings::EXPRESSION_TIMEOUT).into(),
+                ),
+                expression_memory_bytes: to_usize(reader.integer(&settings::EXPRESSION_MEMORY))
+                    .saturating_mul(1024 * 1024),
+            },
+            activities: activities::read(reader),
+            outgoing: outgoing::read(reader),
+            code: code::read(reader),
+        }
+    }
+}
+
 /// What is logged, and how.
 #[derive(Debug, Clone)]
 pub struct LogConfig {
@@ -180,18 +235,12 @@ impl Config {
         let bounds = Bounds {
             max_iterations: reader.integer(&settings::MAX_LOOP_ITERATIONS),
         };
-        let node = NodeConfig {
-            max_depth: reader.integer(&settings::MAX_SUB_WORKFLOW_DEPTH),
-            timeout: reader.duration(&settings::NODE_TIMEOUT),
-            expression_timeout: Duration::from_millis(
-                reader.integer(&settings::EXPRESSION_TIMEOUT).into(),
-            ),
-            expression_memory_bytes: to_usize(reader.integer(&settings::EXPRESSION_MEMORY))
-                .saturating_mul(1024 * 1024),
-        };
-        let activities = activities::read(&mut reader);
-        let outgoing = outgoing::read(&mut reader);
-        let code = code::read(&mut reader);
+        let NodeSettings {
+            node,
+            activities,
+            outgoing,
+            code,
+        } = NodeSettings::read(&mut reader);
         let log = read_log(&mut reader, environment);
         let (in_force, problems) = reader.finish();
         match database {

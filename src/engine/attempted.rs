@@ -83,7 +83,7 @@ impl Machine {
     }
 
     /// A part of a `try` has come to its end.
-    pub(super) fn part_ended(&mut self, frame: Frame, times: Times) -> Result<(), IllegalEvent> {
+    pub(super) fn part_ended(&mut self, frame: &Frame, times: Times) -> Result<(), IllegalEvent> {
         let id = frame.owner;
         let region = self.region_of(id);
         let result = result_of(&frame.ends);
@@ -92,7 +92,7 @@ impl Machine {
         let beyond: Vec<Exit> = frame
             .exits
             .iter()
-            .filter(|exit| !is_last(exit) && !(frame.part == Part::Body && is_catch(exit)))
+            .filter(|exit| !(is_last(exit) || frame.part == Part::Body && is_catch(exit)))
             .cloned()
             .collect();
         if let Some(container) = self.frames.containers.get_mut(&id) {

@@ -31,6 +31,12 @@ impl Bits {
             .is_some_and(|word| word & (1 << (place % 64)) != 0)
     }
 
+    pub(super) fn add_all(&mut self, other: &Self) {
+        for (word, others) in self.0.iter_mut().zip(&other.0) {
+            *word |= others;
+        }
+    }
+
     pub(super) fn remove_all(&mut self, other: &Self) {
         for (word, others) in self.0.iter_mut().zip(&other.0) {
             *word &= !others;

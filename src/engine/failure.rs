@@ -13,6 +13,7 @@ use std::sync::Arc;
 use chrono::TimeDelta;
 use serde_json::Value;
 
+use crate::engine::container::with_edges;
 use crate::engine::frame::{Caught, Raised};
 use crate::engine::token::{FailureNote, TokenState};
 use crate::engine::{
@@ -155,7 +156,19 @@ impl Machine {
         let mut output = error.output.clone();
         output.insert("error".to_owned(), error.to_value());
         output.insert("continued_on_error".to_owned(), Value::Bool(true));
-        let exits = self.ways_on(id, None);
+        let place = self.tokens.get(id).map(|token| token.place);
+        let region = place
+            .filter(|place| self.graph.at(*place).is_loop())
+            .and_then(|place| self.graph.region(place));
+        let exits = match region {
+            // A loop that cannot go on is done.
+            Some(region) => {
+                let exits = self.frames.containers.remove(&id);
+                let exits = exits.map(|container| container.exits).unwrap_or_default();
+                with_edges(exits, region.after.clone())
+            }
+            None => self.ways_on(id, None),
+        };
         let ended = Ended {
             output,
             error: Some(error.message.clone()),

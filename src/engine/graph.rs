@@ -12,9 +12,10 @@ use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
-use thiserror::Error;
 
+use crate::engine::bad_graph::BadGraph;
 use crate::engine::bits::Bits;
+use crate::engine::brackets::Tangled;
 use crate::engine::cycles::{for_each_back_edge, shown};
 use crate::engine::options::{self, NodeOptions};
 use crate::engine::region::{self, Region};
@@ -47,49 +48,6 @@ pub struct Edge {
     pub to: NodeId,
     /// The branch that takes it; `None` is taken by all.
     pub branch: Option<Arc<str>>,
-}
-
-/// Why nodes and edges are not a graph.
-#[derive(Debug, Error, PartialEq, Eq)]
-pub enum BadGraph {
-    /// An edge to nowhere.
-    #[error("edge {edge} from node \"{from}\" points to node \"{to}\", which does not exist")]
-    UnknownTarget {
-        /// Its place in the list, from 1.
-        edge: usize,
-        /// Where it starts.
-        from: NodeId,
-        /// The missing node.
-        to: NodeId,
-    },
-    /// An edge from nowhere.
-    #[error("edge {edge} to node \"{to}\" starts at node \"{from}\", which does not exist")]
-    UnknownSource {
-        /// Its place in the list, from 1.
-        edge: usize,
-        /// The missing node.
-        from: NodeId,
-        /// Where it leads.
-        to: NodeId,
-    },
-    /// Two nodes with one id.
-    #[error(
-        "nodes {first} and {second} both have the id \"{id}\"; each node needs an id of its own"
-    )]
-    DuplicateNode {
-        /// The id.
-        id: NodeId,
-        /// The place of the first in the list, from 1.
-        first: usize,
-        /// The place of the other.
-        second: usize,
-    },
-    /// A path that comes back to its start, with nothing on it that could end it.
-    #[error("cycle without a loop node: {path}")]
-    Cycle {
-        /// The ids on it, the first one repeated at the end.
-        path: String,
-    },
 }
 
 /// A node's place in its graph; made by the graph alone.
@@ -156,7 +114,7 @@ impl Graph {
         graph.entry = graph.choose_entry(entry_hint);
         graph.find_loops();
         graph.refuse_endless_cycles()?;
-        graph.find_tries();
+        graph.find_tries()?;
         graph.fill_incoming();
         Ok(graph)
     }
@@ -222,13 +180,6 @@ impl Graph {
     pub(super) fn collects_results(&self, place: Place) -> bool {
         let config = &self.at(place).config;
         options::flag(config, "collect_results").ok().flatten() != Some(false)
-    }
-
-    /// Whether an edge of the node has this branch.
-    pub(super) fn has_branch(&self, place: Place, branch: &str) -> bool {
-        self.outgoing(place)
-            .iter()
-            .any(|edge| edge.branch.as_deref() == Some(branch))
     }
 
     /// For each of these starts: the nodes that it leads to and the others do not. They begin the branches of a
@@ -357,13 +308,19 @@ impl Graph {
         }
     }
 
-    fn find_tries(&mut self) {
+    fn find_tries(&mut self) -> Result<(), BadGraph> {
         for (place, node) in self.nodes.iter().enumerate() {
             if &*node.node_type == "try" {
-                let region = region::of_try(&self.outgoing, &self.nodes, place);
+                let region =
+                    region::of_try(&self.outgoing, &self.nodes, place).map_err(|Tangled| {
+                        BadGraph::TangledTry {
+                            id: node.id.clone(),
+                        }
+                    })?;
                 self.regions.insert(Place(place), region);
             }
         }
+        Ok(())
     }
 
     /// A loop node leads to where its loop goes on; its body is walked in rounds of their own. On such a graph there

@@ -61,6 +61,9 @@ impl Machine {
         else {
             return;
         };
+        let around = self.loops_around(frame);
+        // Back to a loop that it runs in: the round has ended.
+        exits.retain(|exit| !around.contains(&exit.to));
         self.keep_off_catches(frame, &mut exits);
         let mut unsettled = self.joins.watching.remove(&gone).unwrap_or_default();
         for exit in exits {
@@ -70,6 +73,22 @@ impl Machine {
         self.tokens.remove(gone);
         self.frames.count_out(frame);
         self.settle_joins(unsettled);
+    }
+
+    /// The nodes of the loops that a frame is a round of, or runs inside of.
+    pub(super) fn loops_around(&self, frame: Option<FrameId>) -> Vec<Place> {
+        let mut around = Vec::new();
+        let mut at = frame;
+        while let Some(frame) = at.and_then(|id| self.frames.get(id)) {
+            let Some(owner) = self.tokens.get(frame.owner) else {
+                break;
+            };
+            if self.graph.at(owner.place).is_loop() {
+                around.push(owner.place);
+            }
+            at = owner.frame;
+        }
+        around
     }
 
     /// In what a `try` tries, an edge to its `catch` is the way on only where there is no other.

@@ -6,8 +6,8 @@ use serde_json::{Map, Value};
 
 /// The most retries that a node may ask for.
 const MOST_RETRIES: f64 = 1_000.0;
-/// The longest `retry_delay` and `timeout_seconds`: a year.
-const LONGEST_SECONDS: f64 = 31_536_000.0;
+/// The longest `retry_delay` and `timeout_seconds`: ten years.
+const LONGEST_SECONDS: f64 = 315_360_000.0;
 /// The most branches at a time that a limit may name.
 const MOST_BRANCHES: f64 = 10_000.0;
 
@@ -62,7 +62,7 @@ impl NodeOptions {
             retries: whole(config, "retries", 0.0, MOST_RETRIES)?,
             retry_delay: seconds(config, "retry_delay", 0.0)?,
             continue_on_error: flag(config, "continue_on_error")?.unwrap_or(false),
-            timeout: seconds(config, "timeout_seconds", 0.001)?,
+            timeout: seconds(config, "timeout_seconds", 0.0)?,
             fan_out: FanOut::read(config)?,
         })
     }
@@ -123,7 +123,8 @@ fn number(
     };
     let number = match value {
         Value::String(text) => text.trim().parse().ok(),
-        other => other.as_f64(),
+        Value::Number(number) => number.as_f64(),
+        Value::Null | Value::Bool(_) | Value::Array(_) | Value::Object(_) => None,
     };
     match number {
         Some(number) if (least..=most).contains(&number) => Ok(Some(number)),
@@ -193,13 +194,13 @@ mod tests {
 
     use super::*;
 
-    fn read(config: Value) -> Result<NodeOptions, String> {
+    fn read(config: &Value) -> Result<NodeOptions, String> {
         NodeOptions::read(config.as_object().unwrap())
     }
 
     #[test]
     fn numbers_may_be_texts_and_empty_fields_are_not_set() {
-        let options = read(json!({
+        let options = read(&json!({
             "retries": "2", "retry_delay": 0.5, "continue_on_error": "true", "timeout_seconds": null,
             "parallel": true, "parallel_wait_mode": ""
         }));
@@ -217,7 +218,7 @@ mod tests {
 
     #[test]
     fn how_branches_run_follows_from_any_of_its_keys() {
-        let fan_out = |config| read(config).unwrap().fan_out.unwrap();
+        let fan_out = |config: Value| read(&config).unwrap().fan_out.unwrap();
         let one_by_one = fan_out(json!({"sequential": true}));
         assert_eq!((one_by_one.at_once, one_by_one.need), (1, None));
         assert_eq!(fan_out(json!({"parallel": false})).at_once, 1);
@@ -232,14 +233,14 @@ mod tests {
 
     #[test]
     fn a_wrong_value_is_named_with_what_is_allowed() {
-        let error = |config| read(config).unwrap_err();
+        let error = |config: Value| read(&config).unwrap_err();
         assert_eq!(
             error(json!({"retries": 1.5})),
             "retries is 1.5; it must be a whole number"
         );
         assert_eq!(
             error(json!({"timeout_seconds": "soon"})),
-            "timeout_seconds is \"soon\"; it must be a number of seconds from 0.001 to 31536000"
+            "timeout_seconds is \"soon\"; it must be a number of seconds from 0 to 315360000"
         );
         assert_eq!(
             error(json!({"continue_on_error": 1})),

@@ -10,17 +10,17 @@
 //! A path back to an inner loop never leads through a loop around it. Of a labelled loop, whatever its body edges lead
 //! to and its `done` edges do not is the body, with or without a path back.
 
-use std::collections::HashSet;
 use std::sync::Arc;
 
 use crate::engine::bits::Bits;
+use crate::engine::brackets::{Kind, Tangled, Walk, kind};
 use crate::engine::graph::{GraphNode, Outgoing, Place};
 
 const INTO_LOOP: [&str; 3] = ["body", "loop", "each"];
 const INTO_TRY: [&str; 2] = ["body", "try"];
 const ON_ERROR: [&str; 2] = ["catch", "error"];
 const AT_LAST: [&str; 1] = ["finally"];
-const AFTERWARDS: [&str; 3] = ["done", "after", "exit"];
+pub(super) const AFTERWARDS: [&str; 3] = ["done", "after", "exit"];
 
 /// What stands inside a loop or a `try`, and where it goes on.
 #[derive(Clone, Debug, Default)]
@@ -42,18 +42,24 @@ pub(super) struct Region {
 }
 
 /// Edges by the node they start at.
-type Edges = [Vec<Outgoing>];
+pub(super) type Edges = [Vec<Outgoing>];
 
-fn edges_of(edges: &Edges, place: usize) -> &[Outgoing] {
+pub(super) fn edges_of(edges: &Edges, place: usize) -> &[Outgoing] {
     edges.get(place).map_or(&[], Vec::as_slice)
 }
 
-fn has_label(edge: &Outgoing, labels: &[&str]) -> bool {
+pub(super) fn has_label(edge: &Outgoing, labels: &[&str]) -> bool {
     edge.branch.as_deref().is_some_and(|branch| {
         labels
             .iter()
             .any(|label| branch.trim().eq_ignore_ascii_case(label))
     })
+}
+
+/// Whether labels on the edges of a loop node say what its body is.
+pub(super) fn is_labelled_loop(own: &[Outgoing]) -> bool {
+    own.iter()
+        .any(|edge| has_label(edge, &INTO_LOOP) || has_label(edge, &AFTERWARDS))
 }
 
 /// What can be reached from `starts`, themselves included, without entering a node of `walls` and without following an
@@ -84,7 +90,8 @@ fn reaching(edges: &Edges, target: usize, walls: &Bits) -> Bits {
     let mut open = vec![target];
     while let Some(place) = open.pop() {
         for &from in incoming.get(place).map_or(&[][..], Vec::as_slice) {
-            if (!walls.contains(from) || from == target) && found.insert(from) && from != target {
+            let may_enter = from == target || !walls.contains(from);
+            if may_enter && found.insert(from) && from != target {
                 open.push(from);
             }
         }
@@ -202,7 +209,57 @@ fn all_targets(
 }
 
 /// The region of a `try` node. The edges that close loops are marked by now.
-pub(super) fn of_try(edges: &Edges, nodes: &[GraphNode], place: usize) -> Region {
+pub(super) fn of_try(edges: &Edges, nodes: &[GraphNode], place: usize) -> Result<Region, Tangled> {
+    let mut region = first_of_each_part(edges, nodes, place);
+    let mut body = Walk::new(edges, nodes, place);
+    body.from(&region.entries)?;
+    for &found in &body.catches {
+        add(&mut region.catches, found);
+    }
+    for &found in &body.finallies {
+        add(&mut region.finallies, found);
+    }
+    let mut nodes_of_body = body.inside;
+    let mut catch_path = Walk::new(edges, nodes, place);
+    for &catch in &region.catches {
+        if kind(nodes, catch.0) == Kind::Catch {
+            catch_path.inside.insert(catch.0);
+            let onward: Vec<Place> = edges_of(edges, catch.0)
+                .iter()
+                .filter(|edge| !edge.is_back)
+                .map(|edge| edge.to)
+                .collect();
+            catch_path.from(&onward)?;
+        } else {
+            catch_path.from(&[catch])?;
+        }
+    }
+    for &found in &catch_path.finallies {
+        add(&mut region.finallies, found);
+    }
+    let nothing = Bits::for_len(edges.len());
+    let beyond = reachable(edges, &region.after, &nothing);
+    let mut catch_nodes = if region.finallies.is_empty() {
+        // What follows a catch is where both ways meet again, unless an edge of the try itself leads to the path.
+        let mut elsewhere = nodes_of_body.clone();
+        elsewhere.add_all(&beyond);
+        part(edges, nodes, &region.catches, Kind::Catch, &elsewhere)
+    } else {
+        catch_path.inside
+    };
+    let finally_path = part(edges, nodes, &region.finallies, Kind::Finally, &beyond);
+    catch_nodes.remove_all(&finally_path);
+    nodes_of_body.remove_all(&catch_nodes);
+    nodes_of_body.remove_all(&finally_path);
+    nodes_of_body.remove_all(&beyond);
+    region.body = Arc::new(nodes_of_body);
+    region.catch_path = Arc::new(catch_nodes);
+    region.finally_path = Arc::new(finally_path);
+    Ok(region)
+}
+
+/// Where the edges of a `try` itself lead, by their labels, else by the kind of the node.
+fn first_of_each_part(edges: &Edges, nodes: &[GraphNode], place: usize) -> Region {
     let own = edges_of(edges, place);
     let has_body_label = own.iter().any(|edge| has_label(edge, &INTO_TRY));
     let mut region = Region::default();
@@ -222,161 +279,27 @@ pub(super) fn of_try(edges: &Edges, nodes: &[GraphNode], place: usize) -> Region
         };
         add(list, edge.to);
     }
-    let mut body = Walk::new(edges, nodes, place);
-    body.from(&region.entries);
-    for &found in &body.catches {
-        add(&mut region.catches, found);
-    }
-    for &found in &body.finallies {
-        add(&mut region.finallies, found);
-    }
-    let mut nodes_of_body = body.inside;
-    let mut catch_path = Walk::new(edges, nodes, place);
-    for &catch in &region.catches {
-        if kind(nodes, catch.0) == Kind::Catch {
-            catch_path.inside.insert(catch.0);
-            let onward: Vec<Place> = edges_of(edges, catch.0)
-                .iter()
-                .filter(|edge| !edge.is_back)
-                .map(|edge| edge.to)
-                .collect();
-            catch_path.from(&onward);
-        } else {
-            catch_path.from(&[catch]);
-        }
-    }
-    for &found in &catch_path.finallies {
-        add(&mut region.finallies, found);
-    }
-    let mut catch_nodes = catch_path.inside;
-    let nothing = Bits::for_len(edges.len());
-    if region.finallies.is_empty() {
-        // What follows a catch is where both ways meet again, unless an edge of the try itself leads to the path.
-        catch_nodes = Bits::for_len(edges.len());
-        for &catch in &region.catches {
-            if kind(nodes, catch.0) == Kind::Catch {
-                catch_nodes.insert(catch.0);
-            } else {
-                let mut path = reachable(edges, &[catch], &nothing);
-                path.remove_all(&nodes_of_body);
-                path.remove_all(&reachable(edges, &region.after, &nothing));
-                for node in (0..nodes.len()).filter(|&node| path.contains(node)) {
-                    catch_nodes.insert(node);
-                }
-            }
-        }
-    }
-    let mut finally_path = Bits::for_len(edges.len());
-    for &last in &region.finallies {
-        if kind(nodes, last.0) == Kind::Finally {
-            finally_path.insert(last.0);
-        } else {
-            let mut path = reachable(edges, &[last], &nothing);
-            path.remove_all(&reachable(edges, &region.after, &nothing));
-            for node in (0..nodes.len()).filter(|&node| path.contains(node)) {
-                finally_path.insert(node);
-            }
-        }
-    }
-    catch_nodes.remove_all(&finally_path);
-    nodes_of_body.remove_all(&catch_nodes);
-    nodes_of_body.remove_all(&finally_path);
-    nodes_of_body.remove_all(&reachable(edges, &region.after, &nothing));
-    region.body = Arc::new(nodes_of_body);
-    region.catch_path = Arc::new(catch_nodes);
-    region.finally_path = Arc::new(finally_path);
     region
 }
 
-fn add(list: &mut Vec<Place>, place: Place) {
+/// The nodes of a part: one of its own kind stands for itself, any other for all that follows and is not `elsewhere`.
+fn part(edges: &Edges, nodes: &[GraphNode], firsts: &[Place], own: Kind, elsewhere: &Bits) -> Bits {
+    let nothing = Bits::for_len(edges.len());
+    let mut found = Bits::for_len(edges.len());
+    for &first in firsts {
+        if kind(nodes, first.0) == own {
+            found.insert(first.0);
+        } else {
+            let mut path = reachable(edges, &[first], &nothing);
+            path.remove_all(elsewhere);
+            found.add_all(&path);
+        }
+    }
+    found
+}
+
+pub(super) fn add(list: &mut Vec<Place>, place: Place) {
     if !list.contains(&place) {
         list.push(place);
-    }
-}
-
-#[derive(Clone, Copy, PartialEq, Eq)]
-enum Kind {
-    Try,
-    Catch,
-    Finally,
-    Other,
-}
-
-fn kind(nodes: &[GraphNode], place: usize) -> Kind {
-    match nodes.get(place).map(|node| &*node.node_type) {
-        Some("try") => Kind::Try,
-        Some("catch") => Kind::Catch,
-        Some("finally") => Kind::Finally,
-        Some(_) | None => Kind::Other,
-    }
-}
-
-/// How deep inside nested `try` nodes a walk is, and whether a nested `catch` was passed whose `finally` may follow.
-type Depth = (usize, bool);
-
-/// A walk from a part of a `try` node to where it ends. `catch` and `finally` pair with `try` like brackets.
-struct Walk<'a> {
-    edges: &'a Edges,
-    nodes: &'a [GraphNode],
-    /// The `try` node itself, which is never part of what it holds.
-    owner: usize,
-    seen: HashSet<(usize, Depth)>,
-    inside: Bits,
-    catches: Vec<Place>,
-    finallies: Vec<Place>,
-}
-
-impl<'a> Walk<'a> {
-    fn new(edges: &'a Edges, nodes: &'a [GraphNode], owner: usize) -> Self {
-        Self {
-            edges,
-            nodes,
-            owner,
-            seen: HashSet::new(),
-            inside: Bits::for_len(nodes.len()),
-            catches: Vec::new(),
-            finallies: Vec::new(),
-        }
-    }
-
-    fn from(&mut self, starts: &[Place]) {
-        let mut open: Vec<(usize, Depth)> =
-            starts.iter().map(|place| (place.0, (0, false))).collect();
-        while let Some((place, depth)) = open.pop() {
-            if place == self.owner || !self.seen.insert((place, depth)) {
-                continue;
-            }
-            let Some(beyond) = self.enter(place, depth) else {
-                continue;
-            };
-            self.inside.insert(place);
-            for edge in edges_of(self.edges, place)
-                .iter()
-                .filter(|edge| !edge.is_back)
-            {
-                let is_way_out =
-                    kind(self.nodes, place) == Kind::Try && has_label(edge, &AFTERWARDS);
-                open.push((edge.to.0, if is_way_out { depth } else { beyond }));
-            }
-        }
-    }
-
-    /// How deep the walk is behind this node; `None` if it ends here.
-    fn enter(&mut self, place: usize, (depth, may_have_finally): Depth) -> Option<Depth> {
-        match kind(self.nodes, place) {
-            Kind::Try => Some((depth + 1, false)),
-            Kind::Catch if depth == 0 => {
-                add(&mut self.catches, Place(place));
-                None
-            }
-            Kind::Catch => Some((depth - 1, true)),
-            Kind::Finally if may_have_finally => Some((depth, false)),
-            Kind::Finally if depth == 0 => {
-                add(&mut self.finallies, Place(place));
-                None
-            }
-            Kind::Finally => Some((depth - 1, false)),
-            Kind::Other => Some((depth, may_have_finally)),
-        }
     }
 }

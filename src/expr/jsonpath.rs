@@ -18,9 +18,12 @@ use crate::clock;
 /// The most nodes that a query may visit, by estimate: about a second of work.
 const MAX_VISITS: usize = 10_000_000;
 
-/// No node is `null`, one node is its value, several are an array.
-pub fn evaluate(source: &str, scope: &Scope, limits: &Limits) -> Result<Value, ExprError> {
-    let source = source.trim();
+/// Reads a query without running it.
+pub fn check(source: &str) -> Result<(), ExprError> {
+    parsed(source.trim()).map(drop)
+}
+
+fn parsed(source: &str) -> Result<JsonPath, ExprError> {
     if !source.starts_with('$') {
         return Err(ExprError::new(
             ErrorKind::Syntax,
@@ -28,14 +31,20 @@ pub fn evaluate(source: &str, scope: &Scope, limits: &Limits) -> Result<Value, E
             source,
         ));
     }
-    let path = JsonPath::parse(source).map_err(|error| {
+    JsonPath::parse(source).map_err(|error| {
         ExprError::new(
             ErrorKind::Syntax,
             format!("syntax error: {}", error.message()),
             source,
         )
         .at(position_of(source, error.position()))
-    })?;
+    })
+}
+
+/// No node is `null`, one node is its value, several are an array.
+pub fn evaluate(source: &str, scope: &Scope, limits: &Limits) -> Result<Value, ExprError> {
+    let source = source.trim();
+    let path = parsed(source)?;
     let root = root(source, scope);
     let visits = estimate(source, &root);
     if visits > MAX_VISITS {

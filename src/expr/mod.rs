@@ -95,6 +95,28 @@ pub fn evaluate(
     result.map_err(|error| error.with_source(source))
 }
 
+/// Reads an expression without evaluating it: what is wrong with it whatever the data. What `${path}` stands for must
+/// be in the scope.
+///
+/// The parser of Python recurses as deeply as the text nests, up to `limits.source_bytes`: the stack must allow for it.
+///
+/// # Errors
+/// What is wrong with its syntax, and where.
+pub fn check(
+    language: Language,
+    source: &str,
+    scope: &Scope,
+    limits: &Limits,
+) -> Result<(), ExprError> {
+    check_source(source, limits)?;
+    let result = match language {
+        Language::JavaScript => javascript::check(source, scope, limits),
+        Language::Python => python::check(source, scope, limits),
+        Language::JsonPath => jsonpath::check(source),
+    };
+    result.map_err(|error| error.with_source(source))
+}
+
 /// Whether a source text is one that an engine is shown at all: not empty, not too long.
 pub fn check_source(source: &str, limits: &Limits) -> Result<(), ExprError> {
     if source.len() > limits.source_bytes {

@@ -76,6 +76,11 @@ impl<'t> Path<'t> {
         self.head
     }
 
+    /// The names and numbers behind the first name.
+    pub fn steps(&self) -> impl Iterator<Item = &str> {
+        self.steps.iter().map(|(step, _)| step.as_ref())
+    }
+
     /// As it was written.
     pub fn text(&self) -> &'t str {
         self.text

@@ -156,6 +156,29 @@ impl<'t> Hole<'t> {
         })
     }
 
+    /// What must be evaluated for it whatever the data: a content that is neither paths nor literals.
+    pub fn expression(&self) -> Option<&'t str> {
+        self.operands.is_none().then_some(self.content)
+    }
+
+    /// The paths that it names.
+    pub fn paths(&self) -> impl Iterator<Item = &Path<'t>> {
+        self.operands
+            .iter()
+            .flatten()
+            .filter_map(|operand| match operand {
+                Operand::Path(path) => Some(path),
+                Operand::Literal(_) => None,
+            })
+    }
+
+    /// Whether something stands in where a path names nothing.
+    pub fn has_default(&self) -> bool {
+        self.operands
+            .as_ref()
+            .is_some_and(|operands| operands.len() > 1)
+    }
+
     /// The value of the hole, or the expression that must be evaluated for it.
     ///
     /// # Errors

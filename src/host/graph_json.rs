@@ -49,12 +49,32 @@ pub enum BadGraphConfig {
 
 type Object = Map<String, Value>;
 
+/// Nodes and edges, not yet checked for whether they fit.
+#[derive(Clone, Debug, Default, PartialEq)]
+pub struct Parts {
+    /// The nodes, in their order.
+    pub nodes: Vec<GraphNode>,
+    /// The edges, in their order.
+    pub edges: Vec<Edge>,
+    /// `entry_node_id`, which may name no node.
+    pub entry: Option<NodeId>,
+}
+
 /// Reads a workflow. `graph_config` is the column's text (`null` for SQL NULL); `fallback_rows` are the workflow's
 /// `workflownode` rows, used only if `graph_config` has no nodes.
 ///
 /// # Errors
 /// [`BadGraphConfig`] says what is wrong and where; nodes and edges are counted from 1.
 pub fn parse(graph_config: &str, fallback_rows: &[NodeRow]) -> Result<Graph, BadGraphConfig> {
+    let parts = read(graph_config, fallback_rows)?;
+    Ok(Graph::new(parts.nodes, parts.edges, parts.entry.as_ref())?)
+}
+
+/// The same, up to where the parts are put together.
+///
+/// # Errors
+/// As [`parse`], but for [`BadGraphConfig::Graph`].
+pub fn read(graph_config: &str, fallback_rows: &[NodeRow]) -> Result<Parts, BadGraphConfig> {
     let config = match parsed(graph_config, || "graph_config".to_owned())? {
         Value::Null => Object::new(),
         Value::Object(config) => config,
@@ -104,7 +124,11 @@ pub fn parse(graph_config: &str, fallback_rows: &[NodeRow]) -> Result<Graph, Bad
         .get("entry_node_id")
         .and_then(id_text)
         .map(|id| NodeId::from(id.as_str()));
-    Ok(Graph::new(nodes, edges, entry.as_ref())?)
+    Ok(Parts {
+        nodes,
+        edges,
+        entry,
+    })
 }
 
 fn shape<T>(problem: String) -> Result<T, BadGraphConfig> {

@@ -7,6 +7,7 @@
 pub mod graph_json;
 mod host_state;
 pub mod log_entry;
+mod rounds;
 mod shape;
 pub mod signals;
 pub mod state_json;

@@ -14,9 +14,9 @@ use super::report::Report;
 use super::session::Session;
 use super::waits::{Waits, perform_checked};
 use crate::activities::{Context, Node};
-use crate::engine::{Command, Event as EngineEvent, Machine, NodeResult, StepStatus, TokenId};
-use crate::host::log_entry::{Level, LogEntry};
-use crate::host::state_json::{self, View};
+use crate::engine::{Command, Event as EngineEvent, Machine, TokenId};
+use crate::host::log_entry::LogEntry;
+use crate::host::state_json::View;
 use crate::ids::{self, NodeId, Timestamp};
 use crate::store::claim::HostWrite;
 use crate::telemetry::Event;
@@ -55,14 +55,14 @@ pub(super) enum Ending {
 }
 
 /// A node in flight.
-struct Task {
+pub(super) struct Task {
     abort: AbortHandle,
     /// Tells what the node may have set going.
     cancel: CancellationToken,
 }
 
 impl Task {
-    fn stop(&self) {
+    pub(super) fn stop(&self) {
         self.cancel.cancel();
         self.abort.abort();
     }
@@ -77,9 +77,9 @@ pub(super) struct Drive {
     /// Tasks of their own, so that they go on while this one records or looks; aborted when dropped.
     in_flight: JoinSet<Performed>,
     /// The same by token: how each is stopped alone.
-    tasks: HashMap<TokenId, Task>,
+    pub(super) tasks: HashMap<TokenId, Task>,
     /// What the engine wants done and is not begun yet.
-    queued: VecDeque<Command>,
+    pub(super) queued: VecDeque<Command>,
     pub(super) hold: Hold,
     /// What is done and not yet recorded.
     pub(super) report: Report,
@@ -269,99 +269,6 @@ impl Drive {
         }
     }
 
-    /// Feeds an event to the engine, and takes note of what it records.
-    pub(super) fn apply(&mut self, event: EngineEvent) {
-        let now = self.session.now();
-        let id = self.session.claimed.execution_id;
-        let retries_before = self.machine.retry_count();
-        self.warn_of_unlabelled_edges(&event, now);
-        let steps = match self.machine.apply(event, now) {
-            Ok(steps) => steps,
-            Err(illegal) => {
-                let error = format!("execution {id}: {illegal}");
-                self.session
-                    .tools
-                    .telemetry
-                    .emit(Event::WorkerError { error });
-                return;
-            }
-        };
-        self.stop_dropped();
-        for step in steps {
-            self.view.apply(&step);
-            let node = step.node.clone();
-            self.current_node = Some(node.clone());
-            match step.status {
-                StepStatus::Opened | StepStatus::Joined | StepStatus::Skipped => {}
-                StepStatus::Success => {
-                    let entry = LogEntry::node_completed(&node, step.finished_at);
-                    self.report.say(entry, Event::NodeCompleted { id, node });
-                }
-                StepStatus::Failed | StepStatus::Continued => {
-                    let error = step.error.clone().unwrap_or_default();
-                    let entry = LogEntry::node_failed(&node, &error, step.finished_at);
-                    self.report
-                        .say(entry, Event::NodeFailed { id, node, error });
-                }
-            }
-            self.report.add(step);
-        }
-        // One of those that run or wait, if there are any: the canvas marks it.
-        if let Some(node) = self.machine.current_node() {
-            self.current_node = Some(node.clone());
-        }
-        if self.machine.retry_count() > retries_before
-            && let Some(failure) = self.machine.last_failure()
-        {
-            let (retry, max_retries) = (failure.retry, failure.max_retries);
-            let error = failure.message.to_owned();
-            let entry =
-                LogEntry::retry_scheduled(Some(failure.node), retry, max_retries, &error, now);
-            self.report.say(
-                entry,
-                Event::RetryScheduled {
-                    id,
-                    retry,
-                    max_retries,
-                    error,
-                },
-            );
-        }
-    }
-
-    /// The builder saves the two edges of a condition without labels; then both sides run, which is what the row says
-    /// but hardly what was meant. Said at the node's first visit.
-    fn warn_of_unlabelled_edges(&mut self, event: &EngineEvent, now: Timestamp) {
-        let EngineEvent::NodeFinished {
-            token,
-            result:
-                NodeResult::Success {
-                    branch: Some(branch),
-                    ..
-                },
-            ..
-        } = event
-        else {
-            return;
-        };
-        let Some((_, node)) = self.machine.in_flight().find(|(id, _)| id == token) else {
-            return;
-        };
-        let unlabelled = self
-            .graph
-            .graph
-            .edges_from(node)
-            .filter(|(_, label)| label.is_none())
-            .count();
-        if unlabelled > 1 && !self.view.data().contains_key(&format!("{node}_output")) {
-            let text = format!(
-                "Node {node} chose the branch \"{branch}\", but {unlabelled} of its edges have no branch: they are all taken"
-            );
-            self.report
-                .log(LogEntry::new(node.as_str(), Level::Warning, &text, now));
-        }
-    }
-
     /// Starts the nodes that the engine wants run, unless no new ones are to start.
     fn start_queued(&mut self) {
         if !matches!(self.hold, Hold::No) || self.session.interrupts.drain.is_cancelled() {
@@ -399,13 +306,6 @@ impl Drive {
             }
             self.report.write_within(ANNOUNCE_AFTER);
             self.current_node = Some(node.clone());
-            // A loop that is asked about another round knows the variables of its rounds.
-            let variables = if round > 0 {
-                let rounds = state_json::scope_inside(&scope, &node, visit);
-                self.view.variables_in(&rounds)
-            } else {
-                self.view.variables_in(&scope)
-            };
             let call = Call {
                 token,
                 node: Node {
@@ -420,7 +320,7 @@ impl Drive {
                     idempotency_key: ids::idempotency_key(id, &node, visit),
                     data: self.view.data_in(&scope),
                     trigger_data: Arc::clone(self.view.trigger_data()),
-                    variables,
+                    variables: self.view.variables_in(&scope),
                     locals: Arc::new(locals),
                     round,
                     depth: self.session.claimed.depth,
@@ -435,21 +335,6 @@ impl Drive {
                 .in_flight
                 .spawn(perform_checked(Arc::clone(&self.session.tools), call));
             self.tasks.insert(token, Task { abort, cancel });
-        }
-    }
-
-    /// Stops the nodes that the engine has cancelled.
-    fn stop_dropped(&mut self) {
-        for dropped in self.machine.take_dropped() {
-            if let Some(task) = self.tasks.remove(&dropped.token) {
-                task.stop();
-            }
-            if let Some(awaited) = &dropped.awaited {
-                self.retire(awaited);
-            }
-            self.queued.retain(
-                |command| !matches!(command, Command::RunNode { token, .. } if *token == dropped.token),
-            );
         }
     }
 

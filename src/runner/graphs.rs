@@ -170,6 +170,15 @@ impl Graphs {
     }
 }
 
+/// The rows of `workflownode` that `load_workflow_graph.sql` returns.
+///
+/// # Errors
+/// If it is not a JSON array of such rows.
+pub fn node_rows(text: &str) -> Result<Vec<NodeRow>, serde_json::Error> {
+    let rows: Vec<Row<'_>> = serde_json::from_str(text)?;
+    Ok(rows.into_iter().map(NodeRow::from).collect())
+}
+
 fn raw(text: Option<&str>) -> Result<Option<&RawValue>, NoGraph> {
     text.map(serde_json::from_str)
         .transpose()
@@ -180,11 +189,7 @@ fn parse(hash: Vec<u8>, source: String, is_stored: bool) -> Result<StoredGraph, 
     let broken = |error: &dyn std::fmt::Display| NoGraph::Broken(error.to_string());
     let parts: Source<'_> = serde_json::from_str(&source).map_err(|error| broken(&error))?;
     let rows: Vec<NodeRow> = match parts.nodes {
-        Some(rows) => {
-            let rows: Vec<Row<'_>> =
-                serde_json::from_str(rows.get()).map_err(|error| broken(&error))?;
-            rows.into_iter().map(NodeRow::from).collect()
-        }
+        Some(rows) => node_rows(rows.get()).map_err(|error| broken(&error))?,
         None => Vec::new(),
     };
     let graph_config = parts.graph_config.map_or("null", RawValue::get);

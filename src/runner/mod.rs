@@ -12,6 +12,8 @@
 //!   runner has seen, and a record that comes too late leaves the row alone.
 //! * After the loss of its lease a runner writes nothing.
 
+mod answers;
+mod apply;
 mod drive;
 pub mod graphs;
 pub mod interrupt;

@@ -15,6 +15,9 @@ use crate::activities::{Context, Failure, Node, Outcome};
 use crate::engine::{Awaited, ChildStart, Event, FailureKind, NodeOptions, NodeResult, TokenId};
 use crate::ids;
 
+/// What an activity with a limit of its own may take beyond it, to tell how it ended.
+const OVERTIME: Duration = Duration::from_secs(30);
+
 /// One node to be run.
 #[derive(Debug)]
 pub(super) struct Call {
@@ -56,8 +59,16 @@ async fn attempt(registry: &Registry, call: &Call) -> Result<Outcome, Failure> {
         .ok_or_else(|| Failure::permanent(registry.unknown_type(&node.node_type)))?;
     let options = NodeOptions::read(&node.config).map_err(Failure::permanent)?;
     let limit = match activity.spec().timeout {
+        Timeout::Node if options.timeout.is_some_and(|limit| limit.is_zero()) => {
+            return Err(Failure::permanent(
+                "timeout_seconds is 0; it must be more than 0",
+            ));
+        }
         Timeout::Node => options.timeout.unwrap_or(call.limit),
-        Timeout::Own => call.limit,
+        // The activity keeps its own limit; this one only catches an activity that does not.
+        Timeout::Own => options.timeout.map_or(call.limit, |own| {
+            call.limit.max(own.saturating_add(OVERTIME))
+        }),
     };
     let work = async {
         let node = registry.fill(&*activity, node.clone(), context).await?;

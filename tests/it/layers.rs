@@ -16,7 +16,8 @@ const LAYERS: &[&[&str]] = &[
     &["config"],
     &["telemetry"],
     &["store", "activities", "dev"],
-    &["wake", "writer", "lease", "completion_mail"],
+    // `lint` does no I/O; it asks the activities what they need.
+    &["wake", "writer", "lease", "completion_mail", "lint"],
     &["runner"],
     &["dispatcher"],
     &["worker"],

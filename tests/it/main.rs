@@ -22,6 +22,8 @@ mod control;
 mod faults;
 /// Who may import whom.
 mod layers;
+/// Workflows that are checked before they run, and the list of node types.
+mod lint;
 /// The worker's own schema, and what was there before it.
 mod migrations;
 /// Mails of a node, through an encrypted connection.

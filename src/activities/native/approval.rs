@@ -47,6 +47,11 @@ impl Activity for HumanApproval {
         &APPROVAL
     }
 
+    fn check(&self, node: &Node) -> Result<(), Failure> {
+        options(node)?;
+        config::number(&node.config, "timeout_seconds", 0.0, LONGEST_SECONDS).map(drop)
+    }
+
     fn run<'a>(&'a self, node: &'a Node, context: &'a Context) -> Running<'a> {
         Box::pin(async move {
             let options = options(node)?;
@@ -109,6 +114,14 @@ fn options(node: &Node) -> Result<Vec<String>, Failure> {
         && known.len() == texts.len()
         && texts.iter().all(|option| !option.is_empty());
     if is_good { Ok(texts) } else { Err(wrong()) }
+}
+
+/// What may be answered to an approval.
+///
+/// # Errors
+/// A permanent failure if its options are no list of texts.
+pub fn answers(node: &Node) -> Result<Vec<String>, Failure> {
+    options(node)
 }
 
 static SIGNAL: Spec = Spec {

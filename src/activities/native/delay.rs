@@ -72,17 +72,26 @@ impl Activity for Delay {
         &SPEC
     }
 
+    fn check(&self, node: &Node) -> Result<(), Failure> {
+        let config = &node.config;
+        match config::text(config, "delay_type")?.unwrap_or("seconds") {
+            "seconds" => seconds(config).map(drop),
+            "until_time" => target(config).map(drop),
+            "until_condition" if config::value(config, "condition_expression").is_none() => {
+                Err(Failure::permanent("condition_expression is required"))
+            }
+            "until_condition" => Ok(()),
+            other => Err(unknown_type(other)),
+        }
+    }
+
     fn run<'a>(&'a self, node: &'a Node, context: &'a Context) -> Running<'a> {
         Box::pin(async move {
             match config::text(&node.config, "delay_type")?.unwrap_or("seconds") {
                 "seconds" => for_seconds(node, context),
                 "until_time" => until_time(node, context),
                 "until_condition" => self.until_condition(node, context).await,
-                other => Err(config::wrong(
-                    "delay_type",
-                    &other.into(),
-                    "seconds, until_time or until_condition",
-                )),
+                other => Err(unknown_type(other)),
             }
         })
     }
@@ -112,7 +121,8 @@ impl Delay {
             return Err(Failure::permanent(format!(
                 "condition \"{}\" was not met within {patience} seconds",
                 condition.source
-            )));
+            ))
+            .of_type("TimeoutError"));
         }
         Ok(Outcome::RecheckAt {
             at: next.min(deadline),
@@ -120,22 +130,40 @@ impl Delay {
     }
 }
 
-fn for_seconds(node: &Node, context: &Context) -> Result<Outcome, Failure> {
-    let seconds = config::number(&node.config, "delay_seconds", 0.0, LONGEST_DELAY)?
-        .ok_or_else(|| Failure::permanent("delay_seconds is required"))?;
-    let mut output = output("seconds");
-    output.insert("delay_seconds".to_owned(), seconds_as_json(seconds));
-    Ok(wait(context.now, later(context.now, seconds)?, output))
+fn unknown_type(other: &str) -> Failure {
+    config::wrong(
+        "delay_type",
+        &other.into(),
+        "seconds, until_time or until_condition",
+    )
 }
 
-fn until_time(node: &Node, context: &Context) -> Result<Outcome, Failure> {
-    let text = config::text(&node.config, "target_time")?
+fn seconds(config: &Object) -> Result<f64, Failure> {
+    config::number(config, "delay_seconds", 0.0, LONGEST_DELAY)?
+        .ok_or_else(|| Failure::permanent("delay_seconds is required"))
+}
+
+/// `target_time`, as it is written and as it is meant.
+fn target(config: &Object) -> Result<(&str, Timestamp), Failure> {
+    let text = config::text(config, "target_time")?
         .ok_or_else(|| Failure::permanent("target_time is required"))?;
     let target = parse_time(text).ok_or_else(|| {
         let allowed =
             "a time such as 2026-01-31T18:30, 2026-01-31T18:30:00Z or 2026-01-31T18:30:00+01:00";
         config::wrong("target_time", &text.into(), allowed)
     })?;
+    Ok((text, target))
+}
+
+fn for_seconds(node: &Node, context: &Context) -> Result<Outcome, Failure> {
+    let seconds = seconds(&node.config)?;
+    let mut output = output("seconds");
+    output.insert("delay_seconds".to_owned(), seconds_as_json(seconds));
+    Ok(wait(context.now, later(context.now, seconds)?, output))
+}
+
+fn until_time(node: &Node, context: &Context) -> Result<Outcome, Failure> {
+    let (text, target) = target(&node.config)?;
     let mut output = output("until_time");
     output.insert("target_time".to_owned(), text.into());
     Ok(wait(context.now, target, output))
@@ -334,6 +362,7 @@ mod tests {
         assert_eq!(
             failure,
             Failure::permanent("condition \"false\" was not met within 90 seconds")
+                .of_type("TimeoutError")
         );
     }
 

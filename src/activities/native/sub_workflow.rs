@@ -67,6 +67,11 @@ impl Activity for SubWorkflow {
         &SPEC
     }
 
+    fn check(&self, node: &Node) -> Result<(), Failure> {
+        workflow_id(node)?;
+        config::number(&node.config, "timeout_seconds", 0.0, LONGEST_SECONDS).map(drop)
+    }
+
     fn run<'a>(&'a self, node: &'a Node, context: &'a Context) -> Running<'a> {
         Box::pin(self.start(node, context))
     }
@@ -139,7 +144,11 @@ impl SubWorkflow {
     }
 }
 
-fn workflow_id(node: &Node) -> Result<Uuid, Failure> {
+/// The workflow to start.
+///
+/// # Errors
+/// A permanent failure if it is not set or no UUID.
+pub fn workflow_id(node: &Node) -> Result<Uuid, Failure> {
     let Some((key, value)) = config::first_of(&node.config, &["workflow_id", "sub_workflow_id"])
     else {
         return Err(Failure::permanent(

@@ -37,6 +37,11 @@ impl Activity for SetVariable {
         &SET
     }
 
+    fn check(&self, node: &Node) -> Result<(), Failure> {
+        name(&node.config)?;
+        scope(&node.config).map(drop)
+    }
+
     fn run<'a>(&'a self, node: &'a Node, _context: &'a Context) -> Running<'a> {
         Box::pin(async move {
             let name = name(&node.config)?;
@@ -78,6 +83,11 @@ static GET: Spec = Spec {
 impl Activity for GetVariable {
     fn spec(&self) -> &'static Spec {
         &GET
+    }
+
+    fn check(&self, node: &Node) -> Result<(), Failure> {
+        name(&node.config)?;
+        scope(&node.config).map(drop)
     }
 
     fn run<'a>(&'a self, node: &'a Node, context: &'a Context) -> Running<'a> {

@@ -2,7 +2,7 @@
 
 use super::Remote;
 use crate::activities::native::code::{Code, needs_remote};
-use crate::activities::{Activity, Context, Node, Running, Spec};
+use crate::activities::{Activity, Context, Failure, Node, Running, Spec};
 
 /// Runs a program here, or on the activity host if it needs what is not here.
 #[derive(Clone, Debug)]
@@ -16,6 +16,13 @@ pub struct HostedCode {
 impl Activity for HostedCode {
     fn spec(&self) -> &'static Spec {
         self.code.spec()
+    }
+
+    fn check(&self, node: &Node) -> Result<(), Failure> {
+        match &self.remote {
+            Some(_) if needs_remote(&node.config).is_some() => Ok(()),
+            Some(_) | None => self.code.check(node),
+        }
     }
 
     fn run<'a>(&'a self, node: &'a Node, context: &'a Context) -> Running<'a> {

@@ -16,7 +16,7 @@ fn on(edges: &str, configs: &[(&str, Value)]) -> Script {
     .start()
 }
 
-fn items(values: Value) -> NodeResult {
+fn items(values: &Value) -> NodeResult {
     NodeResult::Iterate(Rounds::Items(values.as_array().unwrap().clone()))
 }
 
@@ -63,7 +63,7 @@ fn a_loop_without_labels_runs_all_that_follows_once_for_each_item() {
         .expects([run("t")])
         .finishes("t")
         .expects([run("loop")])
-        .ends("loop", items(json!(["x", "y"])));
+        .ends("loop", items(&json!(["x", "y"])));
     for (index, item) in ["x", "y"].into_iter().enumerate() {
         script = script.expects([run("a")]);
         assert_eq!(script.local("item"), json!(item));
@@ -151,7 +151,7 @@ fn a_while_loop_is_asked_before_each_round() {
 
 #[test]
 fn loops_without_anything_to_do_end_at_once() {
-    for rounds in [items(json!([])), times(0), next(false)] {
+    for rounds in [items(&json!([])), times(0), next(false)] {
         on("loop>a:body loop>b:done", &[])
             .expects([run("loop")])
             .ends("loop", rounds)
@@ -185,13 +185,13 @@ fn nested_loops_have_their_own_rounds_and_names() {
     let configs = [("loop2", json!({"loop_variable": "inner"}))];
     let mut script = on(edges, &configs)
         .expects([run("loop1")])
-        .ends("loop1", items(json!([1, 2])));
+        .ends("loop1", items(&json!([1, 2])));
     for outer in 1..=2 {
         script = script
             .expects([run("a")])
             .finishes("a")
             .expects([run("loop2")])
-            .ends("loop2", items(json!(["p", "q"])));
+            .ends("loop2", items(&json!(["p", "q"])));
         for inner in ["p", "q"] {
             script = script.expects([run("b")]);
             assert_eq!(script.local("inner"), json!(inner));
@@ -217,7 +217,7 @@ fn break_and_continue_leave_the_loop_and_the_round() {
     let edges = "loop>a a>continue:skip a>break:stop a>b:go loop>after:done";
     let script = on(edges, &[("loop", json!({"loop_label": "rows"}))])
         .expects([run("loop")])
-        .ends("loop", items(json!([1, 2, 3, 4])))
+        .ends("loop", items(&json!([1, 2, 3, 4])))
         .expects([run("a")])
         .decides("a", "skip")
         .expects([run("continue")])
@@ -262,7 +262,7 @@ fn rounds_run_side_by_side_up_to_the_limit_and_results_keep_their_order() {
     let configs = [("loop", json!({"parallel": true, "parallel_limit": 2}))];
     let script = on("loop>a", &configs)
         .expects([run("loop")])
-        .ends("loop", items(json!([1, 2, 3])));
+        .ends("loop", items(&json!([1, 2, 3])));
     // Both run; the script tells nodes of one name apart by their tokens.
     let mut script = script.expects([run("a"), run("a")]);
     let tokens: Vec<_> = script.machine.in_flight().map(|(token, _)| token).collect();
@@ -296,7 +296,7 @@ fn rounds_run_side_by_side_up_to_the_limit_and_results_keep_their_order() {
 fn a_failed_round_goes_on_where_it_failed() {
     on("loop>a a>b", &[])
         .expects([run("loop")])
-        .ends("loop", items(json!([1, 2])))
+        .ends("loop", items(&json!([1, 2])))
         .expects([run("a")])
         .finishes("a")
         .expects([run("b")])

@@ -81,6 +81,17 @@ pub fn evaluate(source: &str, scope: &Scope, limits: &Limits) -> Result<Value, E
     })
 }
 
+/// Compiles an expression, and does not call it.
+pub fn check(source: &str, scope: &Scope, limits: &Limits) -> Result<(), ExprError> {
+    let program = source::Program::new(source, scope)?;
+    let engine = Engine::start(limits, || false)?;
+    engine.context.with(|ctx| {
+        compile::<Function<'_>>(&ctx, &program.text, FILE_NAME)
+            .map(drop)
+            .map_err(|error| engine.error(&ctx, error.into(), source, limits))
+    })
+}
+
 /// Why there is no result: the engine threw, or we refuse.
 enum Stop {
     Engine(Error),

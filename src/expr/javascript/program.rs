@@ -74,6 +74,19 @@ pub fn run(source: &str, input: &Input, limits: &Limits, stop: &Arc<AtomicBool>)
     }
 }
 
+/// Compiles a program, and does not run it.
+///
+/// # Errors
+/// What is wrong with its syntax, and where.
+pub fn check(source: &str, limits: &Limits) -> Result<(), ExprError> {
+    let engine = Engine::start(limits, || false)?;
+    engine.context.with(|ctx| {
+        as_function(&ctx, source).map(drop).map_err(|error| {
+            ends_early(engine.explain(&ctx, error, limits), source).with_source(source)
+        })
+    })
+}
+
 fn execute(
     source: &str,
     input: &Input,
@@ -170,12 +183,7 @@ fn evaluate<'js>(
 ) -> Result<JsValue<'js>, Stop> {
     // What is given may be called `result` too; it is the result only if the program sets it.
     let before: Vec<JsValue<'js>> = script(ctx, NAMED, false)?;
-    // As the body of a function it may return; this only reads it, and so finds what is wrong with its syntax.
-    let body: Function<'js> = script(
-        ctx,
-        &format!("(async function () {{\n{source}\n;return {{ named: {NAMED} }};\n}})"),
-        false,
-    )?;
+    let body = as_function(ctx, source)?;
     is_read.set(true);
     let began = Rc::new(Cell::new(false));
     let flag = Rc::clone(&began);
@@ -199,6 +207,12 @@ fn evaluate<'js>(
         None => first,
     };
     settle(ctx, engine, value)
+}
+
+/// As the body of a function it may return; this only reads it, and so finds what is wrong with its syntax.
+fn as_function<'js>(ctx: &Ctx<'js>, source: &str) -> Result<Function<'js>, Error> {
+    let text = format!("(async function () {{\n{source}\n;return {{ named: {NAMED} }};\n}})");
+    script(ctx, &text, false)
 }
 
 fn returned<'js>(

@@ -55,6 +55,18 @@ pub fn evaluate(source: &str, scope: &Scope, limits: &Limits) -> Result<Value, E
     Ok(value)
 }
 
+/// Reads and compiles an expression, and does not run it.
+pub fn check(source: &str, scope: &Scope, limits: &Limits) -> Result<(), ExprError> {
+    let program = Program::new(source, scope)?;
+    let names = program
+        .names
+        .iter()
+        .map(|(input, _)| input.clone())
+        .chain(program.placeholders.iter().map(|(input, _)| input.clone()))
+        .collect();
+    compile(&program, names, limits).map(drop)
+}
+
 fn compile(
     program: &Program<'_>,
     names: Vec<String>,

@@ -253,6 +253,14 @@ impl Activity for Code {
         &SPEC
     }
 
+    fn check(&self, node: &Node) -> Result<(), Failure> {
+        language::check_runtime(&node.config)?;
+        if let Some(name) = config::text(&node.config, "language")? {
+            name.parse::<Language>()?;
+        }
+        Ok(())
+    }
+
     fn run<'a>(&'a self, node: &'a Node, context: &'a Context) -> Running<'a> {
         Box::pin(async move {
             let program = self.read(node, context)?;

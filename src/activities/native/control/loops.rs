@@ -14,6 +14,10 @@ use crate::activities::{Activity, Context, Failure, Node, Object, Outcome, Round
 
 /// The most rounds that a `repeat_count` may name; the setting is the narrower bound.
 const MOST_ROUNDS: f64 = 1_000_000.0;
+/// Where the list stands, the first that is set.
+const LIST_KEYS: [&str; 3] = ["array_expression", "array", "items"];
+/// Where the condition stands, the first that is set.
+const CONDITION_KEYS: [&str; 3] = ["condition_expression", "condition", "expression"];
 
 static LOOP: Spec = Spec {
     about: "Runs its body for each item of a list, while a condition holds, or a number of times.",
@@ -89,6 +93,20 @@ impl Activity for Loop {
         &LOOP
     }
 
+    fn check(&self, node: &Node) -> Result<(), Failure> {
+        let is_set = |keys: &[&str]| config::first_of(&node.config, keys).is_some();
+        match kind(node)? {
+            Kind::For if is_set(&LIST_KEYS) => Ok(()),
+            Kind::For => Err(no_list(LIST_KEYS[0])),
+            Kind::While if is_set(&CONDITION_KEYS) => Ok(()),
+            Kind::While => Err(missing(
+                CONDITION_KEYS[0],
+                "the condition for another round, such as index < 3",
+            )),
+            Kind::Repeat => count(node).map(drop),
+        }
+    }
+
     fn run<'a>(&'a self, node: &'a Node, context: &'a Context) -> Running<'a> {
         Box::pin(async move {
             let rounds = match kind(node)? {
@@ -103,19 +121,15 @@ impl Activity for Loop {
 
 impl Loop {
     async fn items(&self, node: &Node, context: &Context) -> Result<Vec<Value>, Failure> {
-        let keys = ["array_expression", "array", "items"];
-        let Some((key, value)) = config::first_of(&node.config, &keys) else {
-            return Err(missing(
-                "array_expression",
-                "the list to go through, such as input.items",
-            ));
+        let Some((key, value)) = config::first_of(&node.config, &LIST_KEYS) else {
+            return Err(no_list(LIST_KEYS[0]));
         };
         let list = if let Value::Array(items) = value {
             Value::Array(items.clone())
         } else {
             match Expression::read(node, &[key])? {
                 Some(expression) => expression.value(&self.expressions, node, context).await?,
-                None => return Err(missing(key, "the list to go through, such as input.items")),
+                None => return Err(no_list(key)),
             }
         };
         match list {
@@ -162,11 +176,11 @@ fn kind(node: &Node) -> Result<Kind, Failure> {
         "repeat" | "times" => Ok(Kind::Repeat),
         "loop" => {
             let is_set = |keys: &[&str]| config::first_of(&node.config, keys).is_some();
-            if is_set(&["array_expression", "array", "items"]) {
+            if is_set(&LIST_KEYS) {
                 Ok(Kind::For)
             } else if is_set(&["repeat_count", "count", "iterations"]) {
                 Ok(Kind::Repeat)
-            } else if is_set(&["condition_expression", "condition", "expression"]) {
+            } else if is_set(&CONDITION_KEYS) {
                 Ok(Kind::While)
             } else {
                 Err(Failure::permanent(
@@ -191,6 +205,10 @@ fn count(node: &Node) -> Result<u32, Failure> {
         }
     }
     Err(missing("repeat_count", "how often the body runs"))
+}
+
+fn no_list(key: &str) -> Failure {
+    missing(key, "the list to go through, such as input.items")
 }
 
 fn missing(key: &str, what: &str) -> Failure {

@@ -81,6 +81,10 @@ impl Activity for HttpRequest {
         &SPEC
     }
 
+    fn check(&self, node: &Node) -> Result<(), Failure> {
+        Prepared::read(&node.config, "check", self.limits.timeout).map(drop)
+    }
+
     fn run<'a>(&'a self, node: &'a Node, context: &'a Context) -> Running<'a> {
         Box::pin(async move {
             let prepared =
@@ -144,10 +148,13 @@ impl HttpRequest {
 
 /// A call that got no answer.
 pub(in crate::activities) fn network_failure(error: reqwest::Error) -> Failure {
+    let is_timeout = error.is_timeout();
     let (causes, is_final) = network_causes(error);
     let message = format!("Network error: {causes}");
     if is_final {
         Failure::permanent(message).of_type("NetworkError")
+    } else if is_timeout {
+        Failure::retryable(message).of_type("TimeoutError")
     } else {
         Failure::retryable(message).of_type("NetworkError")
     }

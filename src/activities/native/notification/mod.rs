@@ -70,6 +70,10 @@ impl Activity for Notification {
         &SPEC
     }
 
+    fn check(&self, node: &Node) -> Result<(), Failure> {
+        channel(&node.config).map(drop)
+    }
+
     fn run<'a>(&'a self, node: &'a Node, context: &'a Context) -> Running<'a> {
         Box::pin(async move {
             let channel = channel(&node.config)?;

@@ -65,6 +65,12 @@ impl Activity for Merge {
         &SPEC
     }
 
+    fn check(&self, node: &Node) -> Result<(), Failure> {
+        strategy(&node.config)?;
+        combining(language(&node.config)?)?;
+        sources(&node.config).map(drop)
+    }
+
     fn run<'a>(&'a self, node: &'a Node, context: &'a Context) -> Running<'a> {
         Box::pin(async move {
             let work = Work {
