@@ -66,6 +66,7 @@ fn workflow(stage: &Stage, child: Uuid, parallel: bool) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+#[expect(clippy::too_many_lines, reason = "one story: set up, kill, count")]
 async fn killed_at_random_nothing_is_lost_and_nothing_is_done_twice() {
     let stage = Stage::without_worker(Variant::Alembic).await;
     let squaring = graph(

@@ -16,6 +16,7 @@ use crate::support::worker::WorkerProcess;
 const ROUNDS: usize = 500;
 const KILLS: usize = 6;
 
+#[expect(clippy::too_many_lines, reason = "one story: set up, kill, count")]
 async fn survives(parallel: usize) {
     let stage = Stage::without_worker(Variant::Alembic).await;
     let url = stage.hits.url("/round/{{ item }}");
