@@ -193,7 +193,14 @@ fn no_effect(node: &GraphNode, edge: &Edge, label: &str, known: &str) -> Finding
         "the label \"{label}\" of the edge to \"{}\" has no effect on a {kind} node",
         edge.to
     );
-    if known.is_empty() {
+    if label == TIMEOUT {
+        // The engine keeps such edges for waits, whatever node they start at.
+        message = format!(
+            "the edge to \"{}\" has the label \"{TIMEOUT}\", which only a node that waits for somebody takes; a {kind} node \
+             never does",
+            edge.to
+        );
+    } else if known.is_empty() {
         message.push_str(": it takes all its edges");
         if ["error", "failure", "failed", "catch"].contains(&label.trim().to_lowercase().as_str()) {
             message

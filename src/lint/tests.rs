@@ -469,6 +469,8 @@ fn labels_on_nodes_that_take_all_their_edges_are_told() {
         text.contains("it takes all its edges; to handle an error, put a try"),
         "{text}"
     );
+    let text = message(&graph(&nodes, "t>a a>b:timeout"), "label-without-effect");
+    assert!(text.ends_with("a set_variable node never does"), "{text}");
     let nodes = [trigger(), ("l", "loop", each()), set("a"), set("b")];
     assert_eq!(codes(&graph(&nodes, "t>l l>a:Body l>b:done")), [""; 0]);
     assert_eq!(
