@@ -39,6 +39,17 @@ pub enum BadGraph {
         /// The place of the other.
         second: usize,
     },
+    /// More than can be read in reasonable time.
+    #[error(
+        "{walks} loops and tries among {size} nodes and edges are too many for one workflow; move some of them into \
+         sub-workflows"
+    )]
+    TooManyContainers {
+        /// Loop and try nodes.
+        walks: usize,
+        /// Nodes and edges.
+        size: usize,
+    },
     /// Nobody can tell what it holds.
     #[error(
         "from the try node \"{id}\" too many ways lead through other try nodes to tell which catch and finally \

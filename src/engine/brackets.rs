@@ -9,9 +9,20 @@ use crate::engine::region::{AFTERWARDS, Edges, add, edges_of, has_label};
 /// There are too many ways through other `try` nodes to tell which `catch` and `finally` belong to one.
 pub(super) struct Tangled;
 
-/// How often a walk may come to each node by ways on which it stands inside of different `try` nodes. A graph that people
-/// draw needs a handful.
-const WAYS_PER_NODE: usize = 200;
+/// How much all walks of one graph may do together: a step counts one, and one more for each `try` that it stands
+/// inside of. A graph that people draw needs hundreds; this takes some tenths of a second.
+pub(super) struct Budget(usize);
+
+impl Budget {
+    pub(super) fn of_a_graph() -> Self {
+        Self(2_000_000)
+    }
+
+    fn spend(&mut self, cost: usize) -> Result<(), Tangled> {
+        self.0 = self.0.checked_sub(cost).ok_or(Tangled)?;
+        Ok(())
+    }
+}
 
 #[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) enum Kind {
@@ -61,18 +72,15 @@ impl<'a> Walk<'a> {
 
     /// # Errors
     /// If there are too many ways through other `try` nodes to follow.
-    pub(super) fn from(&mut self, starts: &[Place]) -> Result<(), Tangled> {
-        let most = self.nodes.len().saturating_mul(WAYS_PER_NODE);
+    pub(super) fn from(&mut self, starts: &[Place], budget: &mut Budget) -> Result<(), Tangled> {
         let mut open: Vec<(usize, Nesting)> = starts
             .iter()
             .map(|place| (place.0, Nesting::new()))
             .collect();
         while let Some((place, nesting)) = open.pop() {
+            budget.spend(1 + nesting.len())?;
             if place == self.owner || !self.seen.insert((place, nesting.clone())) {
                 continue;
-            }
-            if self.seen.len() > most {
-                return Err(Tangled);
             }
             let Some(beyond) = self.enter(place, nesting.clone()) else {
                 continue;

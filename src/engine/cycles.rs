@@ -1,5 +1,7 @@
 //! Finds the edges that close a cycle, by a depth-first walk with its own stack.
 
+use std::ops::ControlFlow;
+
 /// Where a node stands in the walk.
 #[derive(Clone, Copy, PartialEq, Eq)]
 enum Mark {
@@ -10,11 +12,11 @@ enum Mark {
 
 /// Calls `found` for each edge that leads back to a node on the path of a depth-first walk, which starts at `first`
 /// and then at each node that was not met yet. `found` gets the nodes of the cycle, from the edge's target to its
-/// source, and the edge's place among those of its source. Without these edges there is no cycle.
+/// source, and the edge's place among those of its source; it says whether to go on. Without these edges there is no cycle.
 pub(super) fn for_each_back_edge(
     adjacency: &[Vec<usize>],
     first: Option<usize>,
-    mut found: impl FnMut(&[usize], usize),
+    mut found: impl FnMut(&[usize], usize) -> ControlFlow<()>,
 ) {
     let mut marks = vec![Mark::New; adjacency.len()];
     for root in first.into_iter().chain(0..adjacency.len()) {
@@ -40,7 +42,9 @@ pub(super) fn for_each_back_edge(
                     .iter()
                     .position(|&on_path| on_path == target)
                     .unwrap_or_default();
-                found(path.get(start..).unwrap_or_default(), nth);
+                if found(path.get(start..).unwrap_or_default(), nth).is_break() {
+                    return;
+                }
             }
         }
     }

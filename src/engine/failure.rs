@@ -167,15 +167,17 @@ impl Machine {
                 let exits = exits.map(|container| container.exits).unwrap_or_default();
                 with_edges(exits, region.after.clone())
             }
+            // It has not decided: only what needs no decision goes on, or is for errors.
+            None if place.is_some_and(|place| self.graph.at(place).decides()) => {
+                self.ways_on(id, Some("error"))
+            }
             None => self.ways_on(id, None),
         };
         let ended = Ended {
             output,
             error: Some(error.message.clone()),
         };
-        self.record_end(id, StepStatus::Continued, ended, &exits, times)?;
-        self.pass(id, exits);
-        Ok(())
+        self.end_visit(id, (StepStatus::Continued, ended), exits, times)
     }
 
     fn schedule(&mut self, id: TokenId, error: &Caught, seq: i32, retry: &Retry) {

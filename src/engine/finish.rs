@@ -121,18 +121,30 @@ impl Machine {
         times: Times,
     ) -> Result<(), IllegalEvent> {
         let exits = self.ways_on(id, branch);
+        self.tokens.set(id, |token| token.failure = None);
+        let ended = (StepStatus::Success, Ended::with(output));
+        self.end_visit(id, ended, exits, times)
+    }
+
+    /// A visit has ended: its step, and on to where it leads.
+    pub(super) fn end_visit(
+        &mut self,
+        id: TokenId,
+        (status, ended): (StepStatus, Ended),
+        exits: Vec<Exit>,
+        times: Times,
+    ) -> Result<(), IllegalEvent> {
         let runs_branches = exits.len() > 1
             && self
                 .tokens
                 .get(id)
                 .is_some_and(|token| self.graph.options(token.place).fan_out.is_some());
-        self.tokens.set(id, |token| token.failure = None);
         if runs_branches {
-            self.record(id, StepStatus::Success, Ended::with(output), times)?;
+            self.record(id, status, ended, times)?;
             let entries = exits.into_iter().map(|exit| exit.to).collect();
             return self.open_group(id, entries, times);
         }
-        self.record_end(id, StepStatus::Success, Ended::with(output), &exits, times)?;
+        self.record_end(id, status, ended, &exits, times)?;
         self.pass(id, exits);
         Ok(())
     }
@@ -267,6 +279,20 @@ impl Machine {
             retry_after: None,
         };
         self.fail(id, faulty, times)
+    }
+
+    /// When an execution goes on that had failed, whoever was asked was told that it is over, and so were the executions
+    /// that it had started: they are asked and started afresh.
+    pub(super) fn ask_again(&mut self) {
+        let waiting: Vec<_> = self.awaiting().collect();
+        for wait in waiting {
+            self.dropped.push(Dropped {
+                token: wait.token,
+                node: wait.node,
+                awaited: Some(wait.wait),
+            });
+            self.tokens.set(wait.token, run_again);
+        }
     }
 
     /// Makes every node that waits for a re-check ready for it.

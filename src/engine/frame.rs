@@ -15,8 +15,8 @@ use serde_json::{Map, Value};
 
 use crate::engine::TokenId;
 use crate::engine::bits::Bits;
-use crate::engine::graph::Place;
-use crate::engine::options::Aggregation;
+use crate::engine::graph::{Graph, Place};
+use crate::engine::options::{Aggregation, FanOut};
 use crate::ids::{NodeId, Timestamp};
 
 /// Names a frame within its execution.
@@ -185,7 +185,8 @@ pub(super) enum Plan {
 #[derive(Debug)]
 pub(super) struct Group {
     pub(super) entries: Vec<Place>,
-    pub(super) regions: Vec<Arc<Bits>>,
+    /// What each leads to; `None` where branches meet at once, which is no branch.
+    pub(super) regions: Vec<Option<Arc<Bits>>>,
     /// The next branch to start.
     pub(super) next: u32,
     /// How many must end well.
@@ -199,13 +200,46 @@ pub(super) struct Group {
 }
 
 impl Group {
+    /// Branches that begin at these places.
+    pub(super) fn new(graph: &Graph, entries: Vec<Place>, fan_out: Option<&FanOut>) -> Self {
+        let mut group = Self {
+            regions: graph.branches(&entries),
+            entries,
+            next: 0,
+            need: 0,
+            at_once: fan_out.map_or(u32::MAX, |fan_out| fan_out.at_once),
+            aggregation: fan_out.map_or_else(Aggregation::default, |fan_out| fan_out.aggregation),
+            ended: Vec::new(),
+            results: BTreeMap::new(),
+            failed: 0,
+        };
+        let all = group.len();
+        let need = fan_out.and_then(|fan_out| fan_out.need);
+        group.need = need.unwrap_or(all).min(all);
+        group
+    }
+
+    /// The next branch to start, if there is one.
+    pub(super) fn take_next(&mut self) -> Option<(u32, Place, Arc<Bits>)> {
+        loop {
+            let nth = usize::try_from(self.next).ok()?;
+            let (entry, region) = (*self.entries.get(nth)?, self.regions.get(nth)?.clone());
+            let index = self.next;
+            self.next += 1;
+            if let Some(region) = region {
+                return Some((index, entry, region));
+            }
+        }
+    }
+
     /// A branch's number as its scope shows it.
     pub(super) fn mark(index: u32) -> String {
         format!("#{index}")
     }
 
+    /// How many branches there are.
     pub(super) fn len(&self) -> u32 {
-        u32::try_from(self.entries.len()).unwrap_or(u32::MAX)
+        u32::try_from(self.regions.iter().flatten().count()).unwrap_or(u32::MAX)
     }
 
     /// Whether it may go on without one more branch.

@@ -9,13 +9,14 @@
 //! Nothing here recurses: a chain of 10,000 nodes is as safe as one of ten.
 
 use std::collections::{HashMap, HashSet};
+use std::ops::ControlFlow;
 use std::sync::{Arc, OnceLock};
 
 use serde_json::{Map, Value};
 
 use crate::engine::bad_graph::BadGraph;
 use crate::engine::bits::Bits;
-use crate::engine::brackets::Tangled;
+use crate::engine::brackets::{Budget, Tangled};
 use crate::engine::cycles::{for_each_back_edge, shown};
 use crate::engine::options::{self, NodeOptions};
 use crate::engine::region::{self, Region};
@@ -33,6 +34,14 @@ pub struct GraphNode {
 }
 
 impl GraphNode {
+    /// Whether it chooses between its edges. (Activities on a host may, too.)
+    pub fn decides(&self) -> bool {
+        matches!(
+            &*self.node_type,
+            "condition" | "if" | "switch" | "human_approval"
+        )
+    }
+
     /// Whether a cycle may go through it.
     pub fn is_loop(&self) -> bool {
         matches!(&*self.node_type, "loop" | "for" | "while" | "repeat")
@@ -49,6 +58,9 @@ pub struct Edge {
     /// The branch that takes it; `None` is taken by all.
     pub branch: Option<Arc<str>>,
 }
+
+/// How many nodes and edges may be walked over to find what loops and tries hold: 1,000 of them among 10,000.
+const MOST_WALKED: usize = 20_000_000;
 
 /// A node's place in its graph; made by the graph alone.
 #[derive(Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord, Debug)]
@@ -112,6 +124,7 @@ impl Graph {
         };
         graph.connect(edges)?;
         graph.entry = graph.choose_entry(entry_hint);
+        graph.refuse_too_much()?;
         graph.find_loops();
         graph.refuse_endless_cycles()?;
         graph.find_tries()?;
@@ -182,22 +195,46 @@ impl Graph {
         options::flag(config, "collect_results").ok().flatten() != Some(false)
     }
 
-    /// For each of these starts: the nodes that it leads to and the others do not. They begin the branches of a
-    /// fan-out, which end where they meet.
-    pub(super) fn branches(&self, starts: &[Place]) -> Vec<Arc<Bits>> {
-        let nothing = Bits::for_len(self.nodes.len());
-        let reach: Vec<Bits> = starts
-            .iter()
-            .map(|start| region::reachable(&self.outgoing, &[*start], &nothing))
+    /// The branches of a fan-out that begin at these nodes: for each, the nodes that it leads to and no other does, which
+    /// is where it ends; `None` for one that another leads to as well, which is where branches meet.
+    pub(super) fn branches(&self, starts: &[Place]) -> Vec<Option<Arc<Bits>>> {
+        /// Which branches lead to a node.
+        #[derive(Clone, Copy, PartialEq)]
+        enum Led {
+            By(usize),
+            BySeveral,
+        }
+        let mut led: Vec<Option<Led>> = vec![None; self.nodes.len()];
+        let mut open: Vec<(Place, Led)> = (0..)
+            .zip(starts)
+            .map(|(nth, start)| (*start, Led::By(nth)))
             .collect();
-        (0..starts.len())
-            .map(|own| {
-                let mut branch = reach.get(own).cloned().unwrap_or_default();
-                for (_, other) in reach.iter().enumerate().filter(|(other, _)| *other != own) {
-                    branch.remove_all(other);
-                }
-                Arc::new(branch)
-            })
+        while let Some((place, by)) = open.pop() {
+            let Some(known) = led.get_mut(place.0) else {
+                continue;
+            };
+            let now = match *known {
+                None => by,
+                Some(same) if same == by => continue,
+                Some(Led::BySeveral) => continue,
+                Some(Led::By(_)) => Led::BySeveral,
+            };
+            *known = Some(now);
+            let onward = self.outgoing(place).iter().filter(|edge| !edge.is_back);
+            open.extend(onward.map(|edge| (edge.to, now)));
+        }
+        let mut branches = vec![Bits::for_len(self.nodes.len()); starts.len()];
+        for (place, by) in led.iter().enumerate() {
+            if let Some(Led::By(nth)) = by
+                && let Some(branch) = branches.get_mut(*nth)
+            {
+                branch.insert(place);
+            }
+        }
+        starts
+            .iter()
+            .zip(branches)
+            .map(|(start, branch)| branch.contains(start.0).then(|| Arc::new(branch)))
             .collect()
     }
 
@@ -287,8 +324,9 @@ impl Graph {
     /// Finds the body of each loop, and marks the edges that end a round.
     fn find_loops(&mut self) {
         let loops = region::loops(&self.outgoing, &self.nodes, self.entry);
+        let incoming = region::incoming_of(&self.outgoing);
         for found in &loops {
-            let region = region::of_loop(&self.outgoing, found.place, &found.around);
+            let region = region::of_loop(&self.outgoing, &incoming, found.place, &found.around);
             self.regions.insert(Place(found.place), region);
         }
         let only_through: HashMap<usize, &Bits> = loops
@@ -308,14 +346,28 @@ impl Graph {
         }
     }
 
+    /// What stands inside each loop and each `try` is found by walks over the graph: it must be worth them.
+    fn refuse_too_much(&self) -> Result<(), BadGraph> {
+        let edges: usize = self.outgoing.iter().map(Vec::len).sum();
+        let walks = self
+            .nodes
+            .iter()
+            .filter(|node| node.is_loop() || &*node.node_type == "try")
+            .count();
+        let size = self.nodes.len() + edges;
+        if walks.saturating_mul(size) > MOST_WALKED {
+            return Err(BadGraph::TooManyContainers { walks, size });
+        }
+        Ok(())
+    }
+
     fn find_tries(&mut self) -> Result<(), BadGraph> {
+        let mut budget = Budget::of_a_graph();
         for (place, node) in self.nodes.iter().enumerate() {
             if &*node.node_type == "try" {
-                let region =
-                    region::of_try(&self.outgoing, &self.nodes, place).map_err(|Tangled| {
-                        BadGraph::TangledTry {
-                            id: node.id.clone(),
-                        }
+                let region = region::of_try(&self.outgoing, &self.nodes, place, &mut budget)
+                    .map_err(|Tangled| BadGraph::TangledTry {
+                        id: node.id.clone(),
                     })?;
                 self.regions.insert(Place(place), region);
             }
@@ -331,11 +383,9 @@ impl Graph {
             .collect();
         let mut cycle = None;
         for_each_back_edge(&onward, self.entry.map(|place| place.0), |path, _| {
-            cycle.get_or_insert_with(|| {
-                path.iter()
-                    .map(|&place| self.at(Place(place)).id.as_str())
-                    .collect::<Vec<_>>()
-            });
+            let ids = path.iter().map(|&place| self.at(Place(place)).id.as_str());
+            cycle = Some(ids.collect::<Vec<_>>());
+            ControlFlow::Break(())
         });
         cycle.map_or(Ok(()), |ids| Err(BadGraph::Cycle { path: shown(&ids) }))
     }

@@ -4,13 +4,14 @@
 //! success ─► branches, up to `at_once` at a time ─► as many ended as are needed ─► the others are cancelled, on
 //! ```
 
-use std::collections::BTreeMap;
-
 use serde_json::Map;
 
-use crate::engine::frame::{Container, Frame, FrameId, Group, Kind, Part};
+use crate::engine::frame::{Container, Exit, Frame, FrameId, Group, Kind, Part};
 use crate::engine::graph::Place;
-use crate::engine::{IllegalEvent, Machine, StepStatus, Times, TokenId};
+use crate::engine::{Faulty, IllegalEvent, Machine, StepStatus, Times, TokenId};
+
+/// The most branches with a rule of their own behind one node: each keeps a set of nodes while it runs.
+const MOST_BRANCHES: usize = 1_000;
 
 impl Machine {
     /// Several branches are to run under a rule of their own.
@@ -27,19 +28,29 @@ impl Machine {
         else {
             return Ok(());
         };
-        let branches = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-        let group = Group {
-            regions: self.graph.branches(&entries),
-            entries,
-            next: 0,
-            need: fan_out.need.unwrap_or(branches).min(branches),
-            at_once: fan_out.at_once,
-            aggregation: fan_out.aggregation,
-            ended: Vec::new(),
-            results: BTreeMap::new(),
-            failed: 0,
-        };
+        if entries.len() > MOST_BRANCHES {
+            let message = format!(
+                "{} branches with a rule of their own start here; at most {MOST_BRANCHES} may",
+                entries.len()
+            );
+            return self.fail(id, Faulty::permanent("ConfigurationError", message), times);
+        }
+        let group = Group::new(&self.graph, entries, Some(&fan_out));
+        // Where branches meet at once there is none to wait for.
+        let meetings: Vec<Exit> = group
+            .entries
+            .iter()
+            .zip(&group.regions)
+            .filter(|(_, region)| region.is_none())
+            .map(|(to, _)| Exit {
+                to: *to,
+                error: None,
+            })
+            .collect();
         self.open(id, Kind::Group(group), times);
+        if let Some(container) = self.frames.containers.get_mut(&id) {
+            container.leave_by(meetings);
+        }
         self.next_branches(id, times)
     }
 
@@ -59,16 +70,12 @@ impl Machine {
                 return self.finish_group(id, times);
             }
             let running = u32::try_from(frames.len()).unwrap_or(u32::MAX);
-            if group.next >= group.len() || running >= group.at_once {
+            if running >= group.at_once {
                 return Ok(());
             }
-            let index = group.next;
-            group.next += 1;
-            let nth = usize::try_from(index).unwrap_or(usize::MAX);
-            let (entry, region) = (
-                group.entries.get(nth).copied(),
-                group.regions.get(nth).cloned().unwrap_or_default(),
-            );
+            let Some((index, entry, region)) = group.take_next() else {
+                return Ok(());
+            };
             let scope = self.scope_inside(id, &Group::mark(index));
             let frame = self.frames.add(Frame {
                 owner: id,
@@ -80,7 +87,7 @@ impl Machine {
                 exits: Vec::new(),
                 ends: Vec::new(),
             });
-            self.begin(frame, entry.as_slice());
+            self.begin(frame, &[entry]);
         }
     }
 

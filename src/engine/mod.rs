@@ -321,6 +321,9 @@ impl Machine {
             .filter(|(_, token)| token.state == TokenState::Failed)
             .map(|(id, _)| id)
             .collect();
+        if !failed.is_empty() {
+            self.ask_again();
+        }
         for id in failed {
             self.tokens.set(id, run_again);
         }

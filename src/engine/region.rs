@@ -13,7 +13,7 @@
 use std::sync::Arc;
 
 use crate::engine::bits::Bits;
-use crate::engine::brackets::{Kind, Tangled, Walk, kind};
+use crate::engine::brackets::{Budget, Kind, Tangled, Walk, kind};
 use crate::engine::graph::{GraphNode, Outgoing, Place};
 
 const INTO_LOOP: [&str; 3] = ["body", "loop", "each"];
@@ -76,8 +76,8 @@ pub(super) fn reachable(edges: &Edges, starts: &[Place], walls: &Bits) -> Bits {
     found
 }
 
-/// What can reach `target` without entering a node of `walls`; `target` is not part of it unless a path leads back.
-fn reaching(edges: &Edges, target: usize, walls: &Bits) -> Bits {
+/// By node: where its edges come from.
+pub(super) fn incoming_of(edges: &Edges) -> Vec<Vec<usize>> {
     let mut incoming: Vec<Vec<usize>> = vec![Vec::new(); edges.len()];
     for (from, outgoing) in edges.iter().enumerate() {
         for edge in outgoing {
@@ -86,7 +86,12 @@ fn reaching(edges: &Edges, target: usize, walls: &Bits) -> Bits {
             }
         }
     }
-    let mut found = Bits::for_len(edges.len());
+    incoming
+}
+
+/// What can reach `target` without entering a node of `walls`; `target` is not part of it unless a path leads back.
+fn reaching(incoming: &[Vec<usize>], target: usize, walls: &Bits) -> Bits {
+    let mut found = Bits::for_len(incoming.len());
     let mut open = vec![target];
     while let Some(place) = open.pop() {
         for &from in incoming.get(place).map_or(&[][..], Vec::as_slice) {
@@ -140,7 +145,12 @@ pub(super) fn loops(edges: &Edges, nodes: &[GraphNode], entry: Option<Place>) ->
 }
 
 /// The region of a loop node. `around`: the loops around it.
-pub(super) fn of_loop(edges: &Edges, place: usize, around: &Bits) -> Region {
+pub(super) fn of_loop(
+    edges: &Edges,
+    incoming: &[Vec<usize>],
+    place: usize,
+    around: &Bits,
+) -> Region {
     let own = edges_of(edges, place);
     let targets = |is_wanted: &dyn Fn(&Outgoing) -> bool| -> Vec<Place> {
         let mut found: Vec<Place> = Vec::new();
@@ -167,7 +177,7 @@ pub(super) fn of_loop(edges: &Edges, place: usize, around: &Bits) -> Region {
     } else {
         let starts = targets(&|_| true);
         let mut body = reachable(edges, &starts, &walls);
-        let mut back = reaching(edges, place, around);
+        let mut back = reaching(incoming, place, around);
         back.remove(place);
         back.keep_only(&body);
         if back.is_empty() && !own.iter().any(|edge| edge.to.0 == place) {
@@ -209,10 +219,15 @@ fn all_targets(
 }
 
 /// The region of a `try` node. The edges that close loops are marked by now.
-pub(super) fn of_try(edges: &Edges, nodes: &[GraphNode], place: usize) -> Result<Region, Tangled> {
+pub(super) fn of_try(
+    edges: &Edges,
+    nodes: &[GraphNode],
+    place: usize,
+    budget: &mut Budget,
+) -> Result<Region, Tangled> {
     let mut region = first_of_each_part(edges, nodes, place);
     let mut body = Walk::new(edges, nodes, place);
-    body.from(&region.entries)?;
+    body.from(&region.entries, budget)?;
     for &found in &body.catches {
         add(&mut region.catches, found);
     }
@@ -229,9 +244,9 @@ pub(super) fn of_try(edges: &Edges, nodes: &[GraphNode], place: usize) -> Result
                 .filter(|edge| !edge.is_back)
                 .map(|edge| edge.to)
                 .collect();
-            catch_path.from(&onward)?;
+            catch_path.from(&onward, budget)?;
         } else {
-            catch_path.from(&[catch])?;
+            catch_path.from(&[catch], budget)?;
         }
     }
     for &found in &catch_path.finallies {

@@ -187,7 +187,8 @@ impl Machine {
                 usize::try_from(saved.index)
                     .ok()
                     .and_then(|index| group.regions.get(index))
-                    .cloned(),
+                    .cloned()
+                    .flatten(),
                 Group::mark(saved.index),
             ),
             (Some(Kind::Loop(run)), _) => (
@@ -273,24 +274,11 @@ impl Machine {
                 let entries = self.places_of(entries)?;
                 let place = self.tokens.get(token).map(|token| token.place);
                 let fan_out = place.and_then(|place| self.graph.options(place).fan_out.clone());
-                let branches = u32::try_from(entries.len()).unwrap_or(u32::MAX);
-                Kind::Group(Group {
-                    regions: self.graph.branches(&entries),
-                    entries,
-                    next,
-                    need: fan_out
-                        .as_ref()
-                        .and_then(|fan_out| fan_out.need)
-                        .unwrap_or(branches)
-                        .min(branches),
-                    at_once: fan_out.as_ref().map_or(u32::MAX, |fan_out| fan_out.at_once),
-                    aggregation: fan_out
-                        .map(|fan_out| fan_out.aggregation)
-                        .unwrap_or_default(),
-                    ended,
-                    results: BTreeMap::new(),
-                    failed,
-                })
+                let mut group = Group::new(&self.graph, entries, fan_out.as_ref());
+                group.next = next;
+                group.ended = ended;
+                group.failed = failed;
+                Kind::Group(group)
             }
             SavedKind::Try {
                 caught,

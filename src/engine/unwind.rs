@@ -174,6 +174,7 @@ impl Machine {
         self.frames.containers.remove(&id);
         self.joins.unwatch(id);
         if let Some(token) = self.tokens.remove(id) {
+            self.budget_used = self.budget_used.saturating_sub(token.used);
             let awaited = match token.state {
                 TokenState::Awaiting { wait, .. } => Some(wait),
                 TokenState::Joining

@@ -50,6 +50,9 @@ pub(super) fn graph(
                     &rule::CYCLE,
                     format!("{error}; put a loop node on it, or remove the edge that leads back"),
                 ),
+                BadGraph::TooManyContainers { .. } => {
+                    Finding::new(&rule::TOO_MANY_CONTAINERS, error.to_string())
+                }
                 BadGraph::TangledTry { id } => {
                     Finding::new(&rule::TANGLED_TRY, error.to_string()).at(id)
                 }

@@ -51,6 +51,7 @@ rules! {
         DUPLICATE_NODE "duplicate-node" "Two nodes have the same id."
         CYCLE "cycle" "A path leads back to its start, and no loop node is on it that could end it."
         TANGLED_TRY "tangled-try" "Too many ways lead from a try through others to tell which catch and finally belong to it."
+        TOO_MANY_CONTAINERS "too-many-containers" "There are more loops and tries than can be read in reasonable time."
         UNKNOWN_TYPE "unknown-type" "Nobody runs this type of node."
         MISSING_KEY "missing-key" "A required key is not set."
         WRONG_VALUE "wrong-value" "A key holds a value that the node cannot use."

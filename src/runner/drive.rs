@@ -143,6 +143,11 @@ impl Drive {
                 _ if self.waits.may_be_answered && !matches!(self.hold, Hold::Parked) => {
                     self.record().await
                 }
+                // Whether there is a child to wait for shows once it is recorded: its workflow may be gone by then.
+                Some(_) if self.waits.news.starts_awaited() => {
+                    self.waits.may_be_answered = true;
+                    self.record().await
+                }
                 Some(ending) => self.conclude(&ending).await,
                 // Before anything starts that builds on it.
                 None if self.report.has_steps() || self.waits.news.is_urgent() => {

@@ -59,6 +59,11 @@ impl Waits {
 }
 
 impl WaitNews {
+    /// Whether an execution is to be started whose end is waited for.
+    pub(super) fn starts_awaited(&self) -> bool {
+        self.children.iter().any(|child| child.is_awaited)
+    }
+
     /// Whether others wait for this to be recorded.
     pub(super) fn is_urgent(&self) -> bool {
         !(self.requests.is_empty()
@@ -239,7 +244,10 @@ impl Drive {
         });
         let of_children: Vec<(TokenId, NodeResult)> = of_children.collect();
         for (token, result) in results.into_iter().chain(of_children) {
-            self.apply(EngineEvent::Answered { token, result });
+            // An answer before it may have cancelled this wait.
+            if self.machine.awaiting().any(|wait| wait.token == token) {
+                self.apply(EngineEvent::Answered { token, result });
+            }
         }
         true
     }

@@ -5,7 +5,10 @@ use std::sync::Arc;
 use serde_json::{Value, json};
 
 use super::script::{Script, Wanted, graph_with, object, run, script};
-use crate::engine::{Event, FailureKind, Graph, NodeResult, Origin, Rounds, Step, StepStatus};
+use crate::engine::{
+    Awaited, Edge, Event, FailureKind, Graph, NodeResult, Origin, Rounds, SignalWait, Step,
+    StepStatus,
+};
 
 fn on(edges: &str, configs: &[(&str, Value)]) -> Script {
     Script::on(
@@ -635,4 +638,98 @@ fn a_script_without_containers_writes_the_plain_checkpoint() {
         .to_json()
         .unwrap();
     assert!(plain.starts_with(r#"{"v":1"#), "{plain}");
+}
+
+#[test]
+fn hostile_graphs_are_refused_in_reasonable_time() {
+    let chain = |node_type: &str, count: usize| {
+        let nodes: Vec<_> = (0..count)
+            .map(|n| super::script::node(&n.to_string(), node_type))
+            .collect();
+        let edges = (1..count).map(|n| Edge {
+            from: (n - 1).to_string().as_str().into(),
+            to: n.to_string().as_str().into(),
+            branch: None,
+        });
+        Graph::new(nodes, edges.collect(), None)
+    };
+    assert!(chain("try", 60).is_ok() && chain("loop", 500).is_ok());
+    let tangled = chain("try", 2_000).unwrap_err().to_string();
+    assert!(tangled.contains("label its edges"), "{tangled}");
+    let many = chain("loop", 20_000).unwrap_err().to_string();
+    assert!(
+        many.starts_with("20000 loops and tries among 39999 nodes"),
+        "{many}"
+    );
+}
+
+#[test]
+fn where_branches_meet_at_once_is_no_branch() {
+    let configs = [("f", json!({"parallel_wait_mode": "any"}))];
+    on("f>a f>m a>m", &configs)
+        .expects([run("f")])
+        .finishes("f")
+        .expects([run("a")])
+        .finishes("a")
+        .expects([run("m")])
+        .finishes("m")
+        .expects([Wanted::Complete]);
+}
+
+#[test]
+fn a_node_that_continues_on_error_keeps_its_rule_for_branches() {
+    let configs = [(
+        "f",
+        json!({"parallel_wait_mode": "any", "continue_on_error": true}),
+    )];
+    let script = on("f>a f>b", &configs)
+        .expects([run("f")])
+        .fails("f", FailureKind::Permanent)
+        .expects([run("a"), run("b")])
+        .finishes("a")
+        .expects([Wanted::Complete]);
+    assert_eq!(script.statuses("f"), ["continued", "joined"]);
+}
+
+#[test]
+fn retries_of_what_an_error_cancels_are_given_back() {
+    let script = on("try>a try>b a>catch b>catch catch>z", &[])
+        .expects([run("try")])
+        .finishes("try")
+        .expects([run("a"), run("b")])
+        .fails("a", FailureKind::Retryable)
+        .fails("b", FailureKind::Permanent)
+        .expects([run("catch")])
+        .finishes("catch");
+    let mut script = script.expects([run("z")]);
+    for wait in [1, 2, 4] {
+        script = script
+            .fails("z", FailureKind::Retryable)
+            .expects([])
+            .passes(wait)
+            .expects([run("z")]);
+    }
+}
+
+#[test]
+fn who_was_asked_is_asked_again_when_a_failed_execution_goes_on() {
+    let wait = Awaited::Signal {
+        wait: SignalWait {
+            signal_type: "human_approval".to_owned(),
+            request: None,
+            options: Vec::new(),
+            correlation_id: None,
+        },
+        request_id: crate::ids::derived_uuid("r"),
+    };
+    let script = on("t>w t>f", &[])
+        .expects([run("t")])
+        .finishes("t")
+        .expects([run("w"), run("f")])
+        .ends("w", NodeResult::Await { wait, until: None })
+        .fails("f", FailureKind::Permanent)
+        .expects([Wanted::Fail("Node f failed: no".to_owned())])
+        .restarts()
+        .expects([run("w"), run("f")]);
+    assert_eq!(script.machine.awaiting().count(), 0);
 }
