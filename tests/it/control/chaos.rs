@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use serde_json::{Value, json};
+use tokio_postgres::Client;
 use uuid::Uuid;
 
 use super::sub_workflow::start;
@@ -66,7 +67,6 @@ fn workflow(stage: &Stage, child: Uuid, parallel: bool) -> Value {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-#[expect(clippy::too_many_lines, reason = "one story: set up, kill, count")]
 async fn killed_at_random_nothing_is_lost_and_nothing_is_done_twice() {
     let stage = Stage::without_worker(Variant::Alembic).await;
     let squaring = graph(
@@ -119,7 +119,11 @@ async fn killed_at_random_nothing_is_lost_and_nothing_is_done_twice() {
         kills > 30,
         "all was done before three workers were killed: the test has shown nothing"
     );
-    let client = &stage.client;
+    check_records(&stage.client, child).await;
+    check_results(&stage.client, child).await;
+}
+
+async fn check_records(client: &Client, child: Uuid) {
     let rounds = EXECUTIONS * ROUNDS;
     let children = format!("SELECT count(*) FROM workflowexecution WHERE workflow_id = '{child}'");
     assert_eq!(count(client, &children).await, rounds, "children");
@@ -146,6 +150,9 @@ async fn killed_at_random_nothing_is_lost_and_nothing_is_done_twice() {
         );
         assert_eq!(count(client, &recorded).await, rounds, "{node}");
     }
+}
+
+async fn check_results(client: &Client, child: Uuid) {
     let rows = client
         .query(
             "SELECT execution_state::text FROM workflowexecution WHERE workflow_id <> $1",

@@ -3,7 +3,7 @@
 
 use std::collections::HashMap;
 
-use serde_json::json;
+use serde_json::{Value, json};
 
 use super::Stage;
 use crate::support::database::Variant;
@@ -16,11 +16,10 @@ use crate::support::worker::WorkerProcess;
 const ROUNDS: usize = 500;
 const KILLS: usize = 6;
 
-#[expect(clippy::too_many_lines, reason = "one story: set up, kill, count")]
-async fn survives(parallel: usize) {
-    let stage = Stage::without_worker(Variant::Alembic).await;
+/// A loop whose rounds call the server and keep what it said.
+fn looping(stage: &Stage, parallel: usize) -> Value {
     let url = stage.hits.url("/round/{{ item }}");
-    let graph = graph(
+    graph(
         vec![
             trigger(),
             node(
@@ -39,7 +38,11 @@ async fn survives(parallel: usize) {
             edge("b", "c"),
             branch("l", "end", "done"),
         ],
-    );
+    )
+}
+
+async fn survives(parallel: usize) {
+    let stage = Stage::without_worker(Variant::Alembic).await;
     let settings = [
         ("WORKFLOW_WORKER_LOG", "warn"),
         ("WORKFLOW_WORKER_HEARTBEAT_INTERVAL", "0.1"),
@@ -47,7 +50,7 @@ async fn survives(parallel: usize) {
     ];
     let url = stage.database.url();
     let mut worker = WorkerProcess::spawn(&url, &settings);
-    let execution = stage.run(&graph).await;
+    let execution = stage.run(&looping(&stage, parallel)).await;
     for kill in 1..=KILLS {
         let target = kill * ROUNDS / (KILLS + 1);
         wait_until("the loop to go on", PATIENCE, async || {
