@@ -46,6 +46,7 @@ mod step;
 mod tests;
 mod token;
 mod unwind;
+mod ways;
 
 use std::collections::HashMap;
 use std::mem;
