@@ -1,6 +1,6 @@
 //! Says what is wrong or ambiguous in a workflow before it runs, and how it will be read.
 //!
-//! Pure: no database, nothing is run. Each check is a function that looks at the [`View`] and adds findings; each kind of
+//! Pure: no database, nothing is run. Each check is a function that looks at the `View` and adds findings; each kind of
 //! finding is a [`Rule`]. What a node type needs it says itself, by its `Spec` and its `Activity::check`; how the graph
 //! is read, the engine says (`engine::Reading`). Values that hold a template are checked as far as that is possible
 //! without data.
