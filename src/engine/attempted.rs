@@ -15,7 +15,7 @@ use serde_json::{Map, Value};
 
 use crate::engine::container::with_edges;
 use crate::engine::frame::{
-    Attempted, Caught, Container, Exit, Frame, Kind, Part, Raised, result_of,
+    Attempted, Caught, Container, Exit, Frame, FrameId, Kind, Part, Raised, result_of,
 };
 use crate::engine::graph::Place;
 use crate::engine::region::Region;
@@ -71,14 +71,7 @@ impl Machine {
             exits: Vec::new(),
             ends: Vec::new(),
         });
-        let mut unsettled = Vec::new();
-        for &entry in entries {
-            self.arrive(entry, Some(frame), error.cloned(), &mut unsettled);
-        }
-        self.settle_joins(unsettled);
-        if self.frames.get(frame).is_some_and(|frame| frame.live == 0) {
-            self.frames.emptied.push(frame);
-        }
+        self.begin(frame, entries, error);
         Ok(())
     }
 
@@ -250,11 +243,7 @@ impl Machine {
     }
 
     /// Whether an error would be handled somewhere around, or at least something is to run before it ends the execution.
-    pub(super) fn is_handled(
-        &self,
-        frame: Option<crate::engine::frame::FrameId>,
-        error: &Caught,
-    ) -> bool {
+    pub(super) fn is_handled(&self, frame: Option<FrameId>, error: &Caught) -> bool {
         let mut at = frame;
         while let Some(frame) = at.and_then(|id| self.frames.get(id)) {
             let Some(token) = self.tokens.get(frame.owner) else {

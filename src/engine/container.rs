@@ -11,11 +11,11 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::engine::frame::{Container, Exit, Frame, FrameId, Kind, Plan, result_of};
+use crate::engine::frame::{Caught, Container, Exit, Frame, FrameId, Kind, Plan, result_of};
 use crate::engine::graph::Place;
 use crate::engine::token::TokenState;
 use crate::engine::{
-    Ended, FailureKind, Faulty, IllegalEvent, Machine, StepStatus, Times, TokenId,
+    Ended, FailureKind, Faulty, IllegalEvent, Machine, StepStatus, Times, TokenId, scope_inside,
 };
 
 impl Machine {
@@ -72,10 +72,10 @@ impl Machine {
     }
 
     /// Puts a token on each of the places where a frame begins.
-    pub(super) fn begin(&mut self, frame: FrameId, entries: &[Place]) {
+    pub(super) fn begin(&mut self, frame: FrameId, entries: &[Place], error: Option<&Arc<Caught>>) {
         let mut unsettled = Vec::new();
         for &entry in entries {
-            self.arrive(entry, Some(frame), None, &mut unsettled);
+            self.arrive(entry, Some(frame), error.cloned(), &mut unsettled);
         }
         self.settle_joins(unsettled);
         if self.frames.get(frame).is_some_and(|frame| frame.live == 0) {
@@ -106,13 +106,8 @@ impl Machine {
             .frame
             .and_then(|frame| self.frames.get(frame))
             .map_or("", |frame| &frame.scope);
-        let slash = if around.is_empty() { "" } else { "/" };
-        let node = &token.node;
-        if token.visit > 1 {
-            format!("{around}{slash}{node}@{}[{own}]", token.visit).into()
-        } else {
-            format!("{around}{slash}{node}[{own}]").into()
-        }
+        let inside = scope_inside(around, &token.node, token.visit);
+        format!("{inside}{own}]").into()
     }
 
     /// What the names `item`, `index`, `loop` and `error` are at a token.

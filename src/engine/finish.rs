@@ -87,19 +87,9 @@ impl Machine {
         result: NodeResult,
         now: Timestamp,
     ) -> Result<(), IllegalEvent> {
-        let since = match self.tokens.get(id).map(|token| &token.state) {
-            Some(TokenState::Awaiting { since, .. }) => *since,
-            Some(
-                TokenState::Joining
-                | TokenState::Ready
-                | TokenState::Running
-                | TokenState::Sleeping { .. }
-                | TokenState::Retrying { .. }
-                | TokenState::Rechecking { .. }
-                | TokenState::Failed
-                | TokenState::Open,
-            )
-            | None => return Err(IllegalEvent::NotInFlight { token: id }),
+        let awaited = self.tokens.get(id).and_then(|token| token.state.awaited());
+        let Some((_, since)) = awaited else {
+            return Err(IllegalEvent::NotInFlight { token: id });
         };
         self.tokens
             .set(id, |token| token.state = TokenState::Running);

@@ -87,7 +87,7 @@ impl Machine {
                 exits: Vec::new(),
                 ends: Vec::new(),
             });
-            self.begin(frame, &[entry]);
+            self.begin(frame, &[entry], None);
         }
     }
 

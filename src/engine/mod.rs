@@ -65,7 +65,7 @@ pub use frame::Caught;
 pub use graph::{Edge, Graph, GraphNode};
 pub use options::{Aggregation, FanOut, NodeOptions};
 pub use state::{State, WaitReason, Waiting};
-pub use step::{Step, StepStatus};
+pub use step::{Step, StepStatus, scope_inside};
 pub use unwind::Dropped;
 
 use crate::ids::{NodeId, Timestamp, Visit};

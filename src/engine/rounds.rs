@@ -160,7 +160,10 @@ impl Machine {
             return Err(IllegalEvent::NotInFlight { token: id });
         };
         let place = token.place;
-        let region = self.graph.region(place).cloned().unwrap_or_default();
+        let graph = Arc::clone(&self.graph);
+        let Some(region) = graph.region(place) else {
+            return Ok(());
+        };
         let Some(Container {
             kind: Kind::Loop(run),
             ..
@@ -185,12 +188,12 @@ impl Machine {
             part: Part::Body,
             index,
             live: 0,
-            region: region.body,
+            region: Arc::clone(&region.body),
             scope,
             exits: Vec::new(),
             ends: Vec::new(),
         });
-        self.begin(frame, &region.entries);
+        self.begin(frame, &region.entries, None);
         Ok(())
     }
 

@@ -91,7 +91,7 @@ impl Machine {
 
     fn is_awaiting(&self, id: TokenId) -> bool {
         let token = self.tokens.get(id);
-        token.is_some_and(|token| matches!(token.state, TokenState::Awaiting { .. }))
+        token.is_some_and(|token| token.state.awaited().is_some())
     }
 
     /// Where the execution stands.
@@ -167,25 +167,16 @@ impl Machine {
 
     /// The nodes that await an answer.
     pub fn awaiting(&self) -> impl Iterator<Item = Waiting> {
-        self.tokens
-            .iter()
-            .filter_map(|(id, token)| match &token.state {
-                TokenState::Awaiting { wait, since, .. } => Some(Waiting {
-                    token: id,
-                    node: token.node.clone(),
-                    visit: token.visit,
-                    wait: Arc::clone(wait),
-                    since: *since,
-                }),
-                TokenState::Joining
-                | TokenState::Ready
-                | TokenState::Running
-                | TokenState::Sleeping { .. }
-                | TokenState::Retrying { .. }
-                | TokenState::Rechecking { .. }
-                | TokenState::Failed
-                | TokenState::Open => None,
+        self.tokens.iter().filter_map(|(id, token)| {
+            let (wait, since) = token.state.awaited()?;
+            Some(Waiting {
+                token: id,
+                node: token.node.clone(),
+                visit: token.visit,
+                wait: Arc::clone(wait),
+                since,
             })
+        })
     }
 
     /// The graver reason first: a signal is somebody's to give, a time comes by itself.

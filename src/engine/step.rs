@@ -36,6 +36,17 @@ pub struct Step {
     pub is_end: bool,
 }
 
+/// What the scopes inside of a visit of a node begin with, where `scope` is the node's own; a round's number, a branch's
+/// or a part's name and `]` follow.
+pub fn scope_inside(scope: &str, node: &NodeId, visit: Visit) -> String {
+    let slash = if scope.is_empty() { "" } else { "/" };
+    if visit > 1 {
+        format!("{scope}{slash}{node}@{visit}[")
+    } else {
+        format!("{scope}{slash}{node}[")
+    }
+}
+
 /// How a step ended.
 #[derive(Clone, Copy, PartialEq, Eq, Debug)]
 pub enum StepStatus {

@@ -82,6 +82,21 @@ pub(super) enum TokenState {
 }
 
 impl TokenState {
+    /// What it awaits, and since when.
+    pub(super) fn awaited(&self) -> Option<(&Arc<Awaited>, Timestamp)> {
+        match self {
+            Self::Awaiting { wait, since, .. } => Some((wait, *since)),
+            Self::Joining
+            | Self::Ready
+            | Self::Running
+            | Self::Sleeping { .. }
+            | Self::Retrying { .. }
+            | Self::Rechecking { .. }
+            | Self::Failed
+            | Self::Open => None,
+        }
+    }
+
     /// When something is to happen by itself.
     pub(super) fn deadline(&self) -> Option<Timestamp> {
         match self {

@@ -7,7 +7,6 @@ use serde_json::Value;
 
 use crate::engine::event::Awaited;
 use crate::engine::frame::{Container, FrameId, Kind, Raised, result_of};
-use crate::engine::token::TokenState;
 use crate::engine::{IllegalEvent, Machine, Times, TokenId};
 use crate::ids::NodeId;
 
@@ -175,17 +174,7 @@ impl Machine {
         self.joins.unwatch(id);
         if let Some(token) = self.tokens.remove(id) {
             self.budget_used = self.budget_used.saturating_sub(token.used);
-            let awaited = match token.state {
-                TokenState::Awaiting { wait, .. } => Some(wait),
-                TokenState::Joining
-                | TokenState::Ready
-                | TokenState::Running
-                | TokenState::Sleeping { .. }
-                | TokenState::Retrying { .. }
-                | TokenState::Rechecking { .. }
-                | TokenState::Failed
-                | TokenState::Open => None,
-            };
+            let awaited = token.state.awaited().map(|(wait, _)| Arc::clone(wait));
             if self.failed == Some(id) {
                 self.failed = None;
             }

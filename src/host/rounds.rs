@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use serde_json::{Map, Value};
 
-use crate::engine::Step;
+use crate::engine::{Step, scope_inside};
 use crate::host::state_json::View;
 
 type Object = Map<String, Value>;
@@ -17,7 +17,7 @@ impl View {
         if !matches!(&*step.node_type, "loop" | "for" | "while" | "repeat") {
             return;
         }
-        let inside = scope_inside(step);
+        let inside = scope_inside(&step.scope, &step.node, step.visit);
         self.rounds
             .retain(|scope, _| !scope.starts_with(inside.as_str()));
         if let Some(of_loops) = self
@@ -125,15 +125,4 @@ fn loop_of(scope: &str) -> &str {
         })
         .and_then(|(at, _)| scope.get(..=at))
         .unwrap_or_default()
-}
-
-/// What the scopes inside of a step's node begin with.
-fn scope_inside(step: &Step) -> String {
-    let slash = if step.scope.is_empty() { "" } else { "/" };
-    let visit = if step.visit > 1 {
-        format!("@{}", step.visit)
-    } else {
-        String::new()
-    };
-    format!("{}{slash}{}{visit}[", step.scope, step.node)
 }

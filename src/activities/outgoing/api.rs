@@ -25,7 +25,7 @@ pub const ANSWER_BYTES: usize = 10 << 20;
 /// The longest part of an answer that a message or an output shows, in characters.
 const SHOWN_CHARS: usize = 500;
 /// The longest wait that is taken over from an answer.
-const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
+pub(in crate::activities) const LONGEST_WAIT: Duration = Duration::from_secs(86_400);
 
 /// What came back.
 #[derive(Debug)]
@@ -146,15 +146,8 @@ pub fn retry_after(headers: &HeaderMap, body: &Value, now: Timestamp) -> Option<
         .map(|ms| ms / 1_000.0);
     let after = || {
         let after = text("retry-after")?;
-        after.parse::<f64>().ok().or_else(|| {
-            let at = chrono::DateTime::parse_from_rfc2822(&after).ok()?;
-            Some(
-                (at.to_utc() - now)
-                    .to_std()
-                    .unwrap_or_default()
-                    .as_secs_f64(),
-            )
-        })
+        let seconds = after.parse::<f64>().ok();
+        seconds.or_else(|| Some(until_date(&after, now)?.as_secs_f64()))
     };
     let in_body = || body.get("retry_after").and_then(Value::as_f64);
     let reset = || {
@@ -169,6 +162,12 @@ pub fn retry_after(headers: &HeaderMap, body: &Value, now: Timestamp) -> Option<
     let seconds = millis.or_else(after).or_else(in_body).or_else(reset)?;
     let wait = Duration::try_from_secs_f64(seconds).ok()?;
     Some(wait.min(LONGEST_WAIT))
+}
+
+/// How long it is until a date as HTTP writes it; nothing if it has passed.
+pub(in crate::activities) fn until_date(text: &str, now: Timestamp) -> Option<Duration> {
+    let at = chrono::DateTime::parse_from_rfc2822(text.trim()).ok()?;
+    Some((at.to_utc() - now).to_std().unwrap_or_default())
 }
 
 /// `6m0s`, `1.5s`, `20ms`, `1h2m`: how OpenAI writes a length of time.

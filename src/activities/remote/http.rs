@@ -6,7 +6,6 @@
 
 use std::time::Duration;
 
-use chrono::DateTime;
 use reqwest::header::{AUTHORIZATION, HeaderMap, HeaderName, HeaderValue, RETRY_AFTER};
 use reqwest::{Client, RequestBuilder, Response, StatusCode};
 use secrecy::{ExposeSecret, SecretString};
@@ -17,6 +16,7 @@ use crate::activities::Failure;
 use crate::activities::native::http::{
     ClientError, HttpLimits, client_builder, idempotency_value, network_causes,
 };
+use crate::activities::outgoing::api::{LONGEST_WAIT, until_date};
 use crate::config::ActivityUrl;
 use crate::ids::Timestamp;
 
@@ -24,8 +24,6 @@ use crate::ids::Timestamp;
 const READY_LIMIT: Duration = Duration::from_secs(30);
 /// How long the answer to a look at a host's health may take.
 const HEALTH_LIMIT: Duration = Duration::from_secs(5);
-/// The longest `Retry-After` that is honoured.
-const LONGEST_RETRY_AFTER: Duration = Duration::from_secs(86_400);
 const IDEMPOTENCY_KEY: HeaderName = HeaderName::from_static("idempotency-key");
 
 /// Whether the host can be called.
@@ -271,10 +269,7 @@ fn refusal(status: StatusCode, headers: &HeaderMap, body: &[u8], now: Timestamp)
 fn retry_after(text: &str, now: Timestamp) -> Option<Duration> {
     let wait = match text.trim().parse() {
         Ok(seconds) => Duration::from_secs(seconds),
-        Err(_no_number) => {
-            let at = DateTime::parse_from_rfc2822(text.trim()).ok()?;
-            at.signed_duration_since(now).to_std().unwrap_or_default()
-        }
+        Err(_no_number) => until_date(text, now)?,
     };
-    Some(wait.min(LONGEST_RETRY_AFTER))
+    Some(wait.min(LONGEST_WAIT))
 }

@@ -19,7 +19,7 @@ use serde_json::Value;
 pub(in crate::activities) use client::client_builder;
 pub use client::{ClientError, api_client, http_client};
 use request::Prepared;
-pub(in crate::activities) use request::idempotency_value;
+pub(in crate::activities) use request::{checked_header, idempotency_value};
 
 use crate::activities::spec::{Holds, Key, Timeout};
 use crate::activities::{Activity, Context, Failure, Node, Outcome, Running, Spec};

@@ -91,6 +91,33 @@ fn method(config: &Object) -> Result<Method, Failure> {
     })
 }
 
+/// A header as its author wrote it: a text, a number or a flag.
+///
+/// # Errors
+/// A permanent failure that names the header.
+pub(in crate::activities) fn checked_header(
+    name: &str,
+    value: &Value,
+) -> Result<(HeaderName, HeaderValue), Failure> {
+    let header = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_invalid| {
+        Failure::permanent(format!(
+            "headers has the name {name:?}; a header's name must be of letters, digits and - only"
+        ))
+    })?;
+    let text = match value {
+        Value::String(text) => text.trim().to_owned(),
+        Value::Number(_) | Value::Bool(_) => value.to_string(),
+        _ => return Err(config::wrong(&format!("headers.{name}"), value, "a text")),
+    };
+    // The value may be a secret, so the message leaves it out.
+    let text = HeaderValue::from_str(&text).map_err(|_invalid| {
+        Failure::permanent(format!(
+            "headers.{name} has a character that a header cannot hold, such as a line break"
+        ))
+    })?;
+    Ok((header, text))
+}
+
 fn headers(config: &Object) -> Result<HeaderMap, Failure> {
     let mut headers = HeaderMap::new();
     for (name, value) in config::object(config, "headers")?.into_iter().flatten() {
@@ -98,22 +125,7 @@ fn headers(config: &Object) -> Result<HeaderMap, Failure> {
         if name.trim().is_empty() || value.is_null() {
             continue;
         }
-        let header = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_invalid| {
-            Failure::permanent(format!(
-                "headers has the name {name:?}; a header's name must be of letters, digits and - only"
-            ))
-        })?;
-        let text = match value {
-            Value::String(text) => text.trim().to_owned(),
-            Value::Number(_) | Value::Bool(_) => value.to_string(),
-            _ => return Err(config::wrong(&format!("headers.{name}"), value, "a text")),
-        };
-        // The value may be a secret, so the message leaves it out.
-        let text = HeaderValue::from_str(&text).map_err(|_invalid| {
-            Failure::permanent(format!(
-                "headers.{name} has a character that a header cannot hold, such as a line break"
-            ))
-        })?;
+        let (header, text) = checked_header(name, value)?;
         headers.append(header, text);
     }
     Ok(headers)

@@ -1,11 +1,12 @@
 //! A webhook: a POST of JSON to the recipient's URL.
 
 use reqwest::Url;
-use reqwest::header::{HeaderMap, HeaderName, HeaderValue};
-use serde_json::{Value, json};
+use reqwest::header::HeaderMap;
+use serde_json::json;
 
 use super::{Notice, Sent, http_url};
 use crate::activities::native::config;
+use crate::activities::native::http::checked_header;
 use crate::activities::outgoing::{Outgoing, api};
 use crate::activities::{Context, Failure, Node, Object};
 
@@ -65,23 +66,7 @@ impl Call {
 fn headers(config: &Object) -> Result<HeaderMap, Failure> {
     let mut headers = HeaderMap::new();
     for (name, value) in config::object(config, "headers")?.into_iter().flatten() {
-        let key = format!("headers.{name}");
-        let header = HeaderName::from_bytes(name.trim().as_bytes()).map_err(|_invalid| {
-            Failure::permanent(format!(
-                "headers has the name {name:?}; a header's name must be of letters, digits and - only"
-            ))
-        })?;
-        let text = match value {
-            Value::String(text) => text.trim().to_owned(),
-            Value::Number(_) | Value::Bool(_) => value.to_string(),
-            _ => return Err(config::wrong(&key, value, "a text")),
-        };
-        // The value may be a secret, so the message leaves it out.
-        let text = HeaderValue::from_str(&text).map_err(|_invalid| {
-            Failure::permanent(format!(
-                "{key} has a character that a header cannot hold, such as a line break"
-            ))
-        })?;
+        let (header, text) = checked_header(name, value)?;
         headers.insert(header, text);
     }
     Ok(headers)
