@@ -29,6 +29,8 @@ pub mod engine;
 pub mod expr;
 pub mod retry;
 
+pub mod cron;
+
 pub mod host;
 
 pub mod activities;
@@ -38,6 +40,8 @@ pub mod lint;
 pub mod writer;
 
 pub mod lease;
+
+pub mod scheduler;
 
 pub mod completion_mail;
 

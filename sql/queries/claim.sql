@@ -73,6 +73,9 @@ SELECT
     workflow.xmin::text || workflow.ctid::text AS workflow_row_version,
     coalesce(child.depth, 0) AS depth,
     child.cancel_reason,
+    claimed.timed_from,
+    claimed.replay_of,
+    claimed.replay_from,
     -- How long it has been due.
     (extract(epoch FROM clock_timestamp() - claimed.run_at) * 1000)::double precision AS late_by_ms
 FROM claimed

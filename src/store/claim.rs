@@ -34,8 +34,21 @@ pub struct Claimed {
     pub depth: u32,
     /// Why the execution that started it no longer wants it, if so: it is to be ended with this text.
     pub cancel_reason: Option<String>,
+    /// From when its time-out counts.
+    pub timed_from: Timestamp,
+    /// What it replays.
+    pub replay: Option<Replay>,
     /// The platform's row; `None` if it is gone.
     pub host: Option<HostRow>,
+}
+
+/// The execution that another one replays.
+#[derive(Clone, PartialEq, Eq, Debug)]
+pub struct Replay {
+    /// Which.
+    pub original: ExecutionId,
+    /// The node to begin with; `None`: from the beginning.
+    pub from: Option<NodeId>,
 }
 
 /// The platform's row of an execution.
@@ -251,6 +264,17 @@ fn claimed_from(row: &Row) -> Result<Claimed, StoreError> {
         checkpoint: row.try_get("checkpoint")?,
         depth: u32::try_from(row.try_get::<_, i32>("depth")?).unwrap_or(0),
         cancel_reason: row.try_get("cancel_reason")?,
+        timed_from: row.try_get("timed_from")?,
+        replay: row
+            .try_get::<_, Option<Uuid>>("replay_of")?
+            .map(|original| -> Result<Replay, StoreError> {
+                let from: Option<&str> = row.try_get("replay_from")?;
+                Ok(Replay {
+                    original: ExecutionId(original),
+                    from: from.map(NodeId::from),
+                })
+            })
+            .transpose()?,
         host,
     })
 }

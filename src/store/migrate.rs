@@ -43,6 +43,31 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "waits",
         text: include_str!("../../sql/migrations/0004_waits.sql"),
     },
+    Migration {
+        version: 5,
+        name: "queue",
+        text: include_str!("../../sql/migrations/0005_queue.sql"),
+    },
+    Migration {
+        version: 6,
+        name: "guards",
+        text: include_str!("../../sql/migrations/0006_guards.sql"),
+    },
+    Migration {
+        version: 7,
+        name: "schedules",
+        text: include_str!("../../sql/migrations/0007_schedules.sql"),
+    },
+    Migration {
+        version: 8,
+        name: "api",
+        text: include_str!("../../sql/migrations/0008_api.sql"),
+    },
+    Migration {
+        version: 9,
+        name: "retention",
+        text: include_str!("../../sql/migrations/0009_retention.sql"),
+    },
 ];
 
 /// Takes the migrations back.

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 /// Bottom to top. A module uses itself and the lines above it here, never its own line, never below.
 const LAYERS: &[&[&str]] = &[
     &["ids", "retry"],
-    &["engine"],
+    &["engine", "cron"],
     &["host"],
     // From here on a clock may be read …
     &["clock"],
@@ -17,7 +17,15 @@ const LAYERS: &[&[&str]] = &[
     &["telemetry"],
     &["store", "activities", "dev"],
     // `lint` does no I/O; it asks the activities what they need.
-    &["wake", "writer", "lease", "completion_mail", "lint"],
+    &[
+        "wake",
+        "writer",
+        "lease",
+        "scheduler",
+        "retention",
+        "completion_mail",
+        "lint",
+    ],
     &["runner"],
     &["dispatcher"],
     &["worker"],

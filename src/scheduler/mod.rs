@@ -1,0 +1,1 @@
+//! Cron rows → executions, once per fire across workers.
