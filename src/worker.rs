@@ -31,6 +31,7 @@ use crate::store::migrate::{self, MigrateError};
 use crate::store::workers::{Hearing, Identity, WorkerRow};
 use crate::store::{Store, StoreError, with_causes};
 use crate::telemetry::{Event, Telemetry};
+use crate::wake::gate::Gate;
 use crate::wake::listener::Listener;
 use crate::wake::{Cause, Waker};
 use crate::writer::{Writer, WriterHandle};
@@ -119,6 +120,7 @@ struct Shared {
     identity: watch::Receiver<Identity>,
     hearing: watch::Receiver<Hearing>,
     waker: Arc<Waker>,
+    gate: Arc<Gate>,
     pulse: Arc<Pulse>,
     clock: Arc<DatabaseClock>,
 }
@@ -161,6 +163,7 @@ impl Worker {
             identity,
             hearing,
             waker: Arc::default(),
+            gate: Arc::default(),
             pulse: Arc::default(),
             clock: Arc::clone(self.store.clock()),
         };
@@ -241,6 +244,7 @@ impl Worker {
             url: self.config.database.listener_url().clone(),
             store: self.store.clone(),
             waker: Arc::clone(&shared.waker),
+            gate: Arc::clone(&shared.gate),
             identity: shared.identity.clone(),
             hearing,
             shares_url: self.config.database.listen_url.is_none(),
@@ -265,6 +269,7 @@ impl Worker {
         Dispatcher {
             store: self.store.clone(),
             waker: Arc::clone(&shared.waker),
+            gate: Arc::clone(&shared.gate),
             identity: shared.identity.clone(),
             hearing: shared.hearing.clone(),
             slots: Slots::new(worker.concurrency),

@@ -42,6 +42,15 @@ END
 $$;
 COMMENT ON FUNCTION workflow_worker.replay_in(text) IS 'The replay that a new execution_state asks for, or NULLs';
 
+-- Wakes the workers that sleep. 0010 spares those inserts the NOTIFY that nobody would hear.
+CREATE FUNCTION workflow_worker.wake() RETURNS void
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    SELECT pg_notify('workflow_worker', '')
+$$;
+COMMENT ON FUNCTION workflow_worker.wake() IS 'Wakes the workers that sleep';
+
 -- As in 0003, and the replay.
 CREATE OR REPLACE FUNCTION workflow_worker.enqueue_inserted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
@@ -69,7 +78,7 @@ BEGIN
     )
     SELECT count(*) INTO due_now FROM queued;
     IF due_now > 0 THEN
-        PERFORM pg_notify('workflow_worker', '');
+        PERFORM workflow_worker.wake();
     END IF;
     RETURN NULL;
 EXCEPTION WHEN OTHERS THEN

@@ -7,6 +7,7 @@
 mod slots;
 mod stop;
 mod upkeep;
+mod vigil;
 
 use std::collections::HashSet;
 use std::sync::Arc;
@@ -26,9 +27,11 @@ use crate::store::claim::NextDue;
 use crate::store::workers::{Hearing, Identity};
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Event, Telemetry};
+use crate::wake::gate::Gate;
 use crate::wake::{Cause, Causes, Waker};
 pub use slots::{Slot, Slots};
 use stop::unless_stopped;
+use vigil::{Streak, Vigil};
 
 /// How often all runnable host rows are compared with the run queue. The newest are looked at with each poll.
 const FULL_REPAIR_INTERVAL: Duration = Duration::from_secs(60);
@@ -59,6 +62,8 @@ pub struct Dispatcher {
     pub store: Store,
     /// Wake-ups.
     pub waker: Arc<Waker>,
+    /// Where this worker says whether it may sleep.
+    pub gate: Arc<Gate>,
     /// The identity in force.
     pub identity: watch::Receiver<Identity>,
     /// What the listener can do.
@@ -88,10 +93,22 @@ struct Agenda {
     has_backlog: bool,
     /// Claims in a row that found less than was due.
     fruitless: u32,
+    /// What the last look has claimed.
+    claimed: usize,
+    /// How this worker learns of new executions.
+    vigil: Vigil,
+    streak: Streak,
     error_wait: Duration,
     is_outage_reported: bool,
     /// Held under our name at the last look, but not run here.
     unaccounted: HashSet<(ExecutionId, Fence)>,
+}
+
+impl Agenda {
+    /// Looks at the run queue by then.
+    fn look_by(&mut self, at: Instant) {
+        self.next_due = Some(self.next_due.map_or(at, |due| due.min(at)));
+    }
 }
 
 impl Dispatcher {
@@ -108,6 +125,9 @@ impl Dispatcher {
             next_due: None,
             has_backlog: false,
             fruitless: 0,
+            claimed: 0,
+            vigil: Vigil::Deaf,
+            streak: Streak::new(now),
             error_wait: FIRST_ERROR_WAIT,
             is_outage_reported: false,
             unaccounted: HashSet::new(),
@@ -131,6 +151,7 @@ impl Dispatcher {
             };
             self.pulse.running.store(running.len(), Ordering::Relaxed);
             self.note(looked, &mut agenda);
+            self.keep_vigil(causes, &mut agenda).await;
         }
         self.stop(tasks, &mut agenda, &running, (&drain, &hurry))
             .await;
@@ -146,6 +167,7 @@ impl Dispatcher {
         tokens: (&CancellationToken, &CancellationToken),
     ) -> Result<(), StoreError> {
         let now = clock::monotonic();
+        agenda.claimed = 0;
         let is_poll = now >= agenda.next_poll;
         if is_poll {
             agenda.next_poll = now + self.settings.poll_interval;
@@ -172,7 +194,8 @@ impl Dispatcher {
             agenda.next_due = None;
         }
         let is_announced = causes.contains(Cause::Notified) || causes.contains(Cause::Reconnected);
-        let has_room = causes.contains(Cause::Capacity) && agenda.has_backlog;
+        let has_room = causes.contains(Cause::Capacity)
+            && (agenda.has_backlog || agenda.vigil.looks_by_itself());
         if is_announced || is_due_by_time || has_room {
             return self.claim(agenda, running, tasks, tokens, false).await;
         }
@@ -201,6 +224,7 @@ impl Dispatcher {
             return Ok(());
         }
         let (claimed, next) = self.store.claim(identity.id, slots.len()).await?;
+        agenda.claimed = claimed.len();
         let missed = claimed
             .iter()
             .filter(|claimed| claimed.late_by_ms > MISSED_AFTER_MS)
@@ -245,8 +269,7 @@ impl Dispatcher {
         let wait =
             (FRUITLESS_WAIT * 2_u32.pow(agenda.fruitless.min(10))).min(Duration::from_secs(1));
         agenda.fruitless += 1;
-        let at = clock::monotonic() + wait;
-        agenda.next_due = Some(agenda.next_due.map_or(at, |due| due.min(at)));
+        agenda.look_by(clock::monotonic() + wait);
     }
 
     async fn run_one(
@@ -287,8 +310,7 @@ impl Dispatcher {
 
     fn plan_at(&self, agenda: &mut Agenda, at: Timestamp) {
         // A moment later than the estimate of the database's clock says, so that the row is due when we ask.
-        let at = self.clock.instant_of(at) + Duration::from_micros(500);
-        agenda.next_due = Some(agenda.next_due.map_or(at, |due| due.min(at)));
+        agenda.look_by(self.clock.instant_of(at) + Duration::from_micros(500));
     }
 
     async fn next_due(&self) -> Result<NextDue, StoreError> {

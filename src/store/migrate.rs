@@ -68,6 +68,11 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "retention",
         text: include_str!("../../sql/migrations/0009_retention.sql"),
     },
+    Migration {
+        version: 10,
+        name: "gate",
+        text: include_str!("../../sql/migrations/0010_gate.sql"),
+    },
 ];
 
 /// Takes the migrations back.

@@ -18,6 +18,7 @@ use tokio::sync::{Notify, watch};
 use tokio_postgres::{AsyncMessage, Client};
 use tokio_util::sync::CancellationToken;
 
+use super::gate::Gate;
 use super::{Cause, Waker};
 use crate::config::DatabaseUrl;
 use crate::ids::WorkerId;
@@ -46,6 +47,8 @@ pub struct Listener {
     pub store: Store,
     /// Whom to wake.
     pub waker: Arc<Waker>,
+    /// Who says on this session whether the worker may sleep.
+    pub gate: Arc<Gate>,
     /// Who this is; a new identity needs a new presence lock.
     pub identity: watch::Receiver<Identity>,
     /// Tells the heartbeat.
@@ -136,18 +139,22 @@ impl Listener {
                 ));
             }
         };
+        let client = Arc::new(client);
         let echo = Echo::default();
         let waker = Arc::clone(&self.waker);
+        let gate = Arc::clone(&self.gate);
         // Both in one task: the socket is drained whatever the other side waits for.
-        tokio::select! {
+        let ended = tokio::select! {
             error = drain(connection, &waker, &echo_channel, &echo) => Ended::Lost(error),
             ended = self.control(&client, worker, &echo_channel, &echo, (backoff, is_outage_reported)) => ended,
-        }
+        };
+        gate.lend(None);
+        ended
     }
 
     async fn control(
         &mut self,
-        client: &Client,
+        client: &Arc<Client>,
         worker: WorkerId,
         echo_channel: &str,
         echo: &Echo,
@@ -176,6 +183,7 @@ impl Listener {
         if !matches!(before, Hearing::Listening { .. }) {
             self.telemetry.emit(Event::Listening);
         }
+        self.gate.lend(Some(Arc::clone(client)));
         self.waker.raise(Cause::Reconnected);
         let mut checks: u32 = 0;
         loop {

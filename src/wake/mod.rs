@@ -3,6 +3,7 @@
 //! Whoever learns that there may be work raises a [`Cause`]; the dispatcher waits for any of them, or until a time. A
 //! cause that is raised while the dispatcher is busy is kept, so no wake-up is lost between looking and waiting.
 
+pub mod gate;
 pub mod listener;
 
 use std::sync::atomic::{AtomicU8, Ordering};

@@ -50,6 +50,8 @@ mod templates;
 mod waits;
 /// Notifications, and none.
 mod wake;
+/// Inserts that notify nobody, and are seen at once all the same.
+mod wake_gate;
 
 /// What the tests stand on: databases, child processes, a server that counts, the platform's side.
 mod support;

@@ -6,6 +6,7 @@ pub(crate) mod flow;
 pub(crate) mod hits;
 pub(crate) mod in_process;
 pub(crate) mod migrated;
+pub(crate) mod notifications;
 pub(crate) mod pgbouncer;
 pub(crate) mod platform;
 pub(crate) mod process;

@@ -7,11 +7,9 @@ mod records;
 mod repair;
 mod signals;
 
-use std::future::poll_fn;
-
 use serde_json::json;
 use tokio::sync::mpsc;
-use tokio_postgres::{AsyncMessage, Client, NoTls};
+use tokio_postgres::Client;
 use uuid::Uuid;
 use workflow_worker::ids::{ExecutionId, Fence, Timestamp, WorkerId};
 use workflow_worker::store::Store;
@@ -22,6 +20,7 @@ use crate::support::database::{Database, Recipe, Variant};
 use crate::support::flow::{chain, insert, insert_workflow, trigger};
 use crate::support::in_process::config;
 use crate::support::migrated::MIGRATED;
+use crate::support::notifications::listen;
 
 /// A database, a worker's store, and somebody who listens.
 struct Stage {
@@ -229,26 +228,4 @@ fn finished(record: Record) -> Record {
 
 fn in_an_hour() -> Timestamp {
     workflow_worker::clock::now() + chrono::TimeDelta::hours(1)
-}
-
-/// Everything that is notified on the workers' channel.
-async fn listen(url: &str) -> mpsc::UnboundedReceiver<String> {
-    let (client, mut connection) = tokio_postgres::connect(url, NoTls).await.unwrap();
-    let (sender, heard) = mpsc::unbounded_channel();
-    tokio::spawn(async move {
-        while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
-            if let AsyncMessage::Notification(notification) = message
-                && sender.send(notification.payload().to_owned()).is_err()
-            {
-                return;
-            }
-        }
-    });
-    client
-        .batch_execute("LISTEN workflow_worker")
-        .await
-        .unwrap();
-    // The session ends with the task, and that with the database.
-    std::mem::forget(client);
-    heard
 }
