@@ -83,6 +83,11 @@ impl Kind {
         }
     }
 
+    /// The value of a number or a name in lower case, wherever it lies.
+    pub(super) fn number(self, text: &str) -> Option<u32> {
+        text.parse().ok().or_else(|| self.named(text))
+    }
+
     fn named(self, name: &str) -> Option<u32> {
         let (names, first): (&[&str], u32) = match self {
             Self::Month => (&MONTHS, 1),
@@ -137,18 +142,22 @@ impl Field {
             return field.question_mark();
         }
         if is_hashed(text) {
-            return Err("H and R stand for a time that is not known in advance, so that such a \
+            return Err(
+                "H and R stand for a time that is not known in advance, so that such a \
                         schedule cannot be the same everywhere; write the time"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         for item in text.split(',') {
             field.item(item, fields)?;
         }
         let of_no_order = field.values.iter().any(|day| !field.nth.contains_key(day));
         if !field.nth.is_empty() && of_no_order && field.count() != kind.size() {
-            return Err("weekdays with # or L cannot be mixed with whole ones; give each weekday \
+            return Err(
+                "weekdays with # or L cannot be mixed with whole ones; give each weekday \
                         one, or none"
-                .to_owned());
+                    .to_owned(),
+            );
         }
         Ok(field)
     }
@@ -273,10 +282,7 @@ impl Field {
             return Err("an item of a list, or an end of a range or step, is missing".to_owned());
         }
         if !text.bytes().all(|byte| byte.is_ascii_digit()) {
-            return self
-                .kind
-                .named(text)
-                .ok_or_else(|| self.no_value(text));
+            return self.kind.named(text).ok_or_else(|| self.no_value(text));
         }
         let value: u32 = text
             .parse()

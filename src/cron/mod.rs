@@ -17,6 +17,7 @@ mod zone;
 
 use std::str::FromStr;
 
+use chrono::{Datelike, TimeDelta};
 use chrono_tz::Tz;
 use thiserror::Error;
 
@@ -67,6 +68,11 @@ impl Schedule {
 
     /// The first fire after `instant`; `None` if there is none within 50 years, or before 2101.
     pub fn next_after(&self, instant: Timestamp) -> Option<Timestamp> {
+        // Far from all times there are none either, and calendars come to their ends.
+        let instant = instant.max(Timestamp::UNIX_EPOCH - TimeDelta::days(2));
+        if instant.year() > finder::LAST_YEAR + 1 {
+            return None;
+        }
         zone::next_after(instant, self.zone, self.rule.is_repeating(), |local| {
             self.finder.next_after(local)
         })

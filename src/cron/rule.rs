@@ -68,7 +68,11 @@ impl Rule {
                 )
             })
         });
-        let mut next = || fields.next().unwrap_or_else(|| Ok(Field::absent(Kind::Year)));
+        let mut next = || {
+            fields
+                .next()
+                .unwrap_or_else(|| Ok(Field::absent(Kind::Year)))
+        };
         let mut rule = Self {
             minute: next()?,
             hour: next()?,
@@ -95,6 +99,19 @@ impl Rule {
         }
         self.day.collapse(Some(&self.weekday.text));
         self.weekday.collapse(Some(&self.day.text));
+    }
+
+    /// The fields in the order in which they are written.
+    pub(super) fn all(&self) -> [&Field; 7] {
+        [
+            &self.minute,
+            &self.hour,
+            &self.day,
+            &self.month,
+            &self.weekday,
+            &self.second,
+            &self.year,
+        ]
     }
 
     /// The parts that the rule's times come from: the next time is the earliest of theirs. With `#` or `L` in the day of
@@ -132,10 +149,7 @@ fn wrong_number(expression: &str, texts: &[&str]) -> BadCron {
     let what = match texts {
         [] => "it is empty; five fields are right: minute, hour, day of month, month, day of week"
             .to_owned(),
-        ["@reboot"] => format!(
-            "@reboot names no time; the short forms are {}",
-            forms()
-        ),
+        ["@reboot"] => format!("@reboot names no time; the short forms are {}", forms()),
         [first, ..] if first.starts_with('@') => format!(
             "there is no such short form; they are {}, without anything around them",
             forms()

@@ -62,7 +62,8 @@ pub(super) fn next_after(
         if found.is_some() {
             return found;
         }
-        return next((fold.end - TICK).max(local)).and_then(|time| shown_after_gaps(time, zone, next));
+        return next((fold.end - TICK).max(local))
+            .and_then(|time| shown_after_gaps(time, zone, next));
     }
     next(local).and_then(|time| shown_after_gaps(time, zone, next))
 }
@@ -135,3 +136,6 @@ fn fold_at(time: NaiveDateTime, zone: Tz) -> Option<Fold> {
         second,
     })
 }
+
+#[cfg(test)]
+mod tests;
