@@ -12,7 +12,7 @@ use clap::Args;
 use serde_json::{Value, json};
 use uuid::Uuid;
 
-use super::{EXIT_USAGE, output};
+use super::{EXIT_DATA, EXIT_USAGE, output};
 use crate::config::{Config, ConfigErrors, NodeSettings, process_variable};
 use crate::host::graph_json::NodeRow;
 use crate::ids::WorkflowId;
@@ -20,9 +20,6 @@ use crate::lint::{self, Finding, Severity, Subject};
 use crate::runner::graphs;
 use crate::store::Store;
 use crate::worker;
-
-/// `EX_DATAERR`: there are errors in the workflow.
-const EXIT_DATA: u8 = 65;
 
 /// Arguments of `lint`.
 #[derive(Debug, Args)]

@@ -1,11 +1,12 @@
 //! The command line: one file per command.
 //!
 //! Exit codes: 0 done; 1 it failed, and standard error says why; 64 the configuration or the arguments are wrong; 65
-//! `lint` has found errors.
+//! `lint` has found errors, or `cron explain` was given a bad expression.
 
 mod adopt;
 mod code_host;
 mod config;
+mod cron;
 mod demo;
 mod dev;
 mod doctor;
@@ -26,6 +27,9 @@ use crate::config::Config;
 
 /// `EX_USAGE`: the configuration or the arguments are wrong.
 const EXIT_USAGE: u8 = 64;
+
+/// `EX_DATAERR`: what was to be looked at is wrong.
+const EXIT_DATA: u8 = 65;
 
 #[derive(Debug, Parser)]
 #[command(
@@ -61,6 +65,8 @@ enum Command {
     Nodes(nodes::Options),
     /// Say what is wrong or ambiguous in a workflow, and how it is read
     Lint(lint::Options),
+    /// Say what a cron expression means, and when it fires
+    Cron(cron::Options),
     /// Start a throw-away PostgreSQL with the schema in it, until Ctrl-C
     Dev(dev::Options),
     /// Start a throw-away PostgreSQL and a worker, run example workflows, and show them finishing
@@ -117,6 +123,7 @@ async fn dispatch(command: Command) -> ExitCode {
         Command::Demo(options) => return finish(demo::run(options).await),
         Command::Nodes(options) => return finish_with(nodes::run(&options)),
         Command::Lint(options) => return finish_with(lint::run(&options).await),
+        Command::Cron(options) => return finish_with(cron::run(&options)),
         other => other,
     };
     let config = match Config::from_process_env() {
@@ -142,6 +149,7 @@ async fn dispatch(command: Command) -> ExitCode {
         | Command::Demo(_)
         | Command::Nodes(_)
         | Command::Lint(_)
+        | Command::Cron(_)
         | Command::PythonHost(_)
         | Command::CodeHost(_) => ExitCode::SUCCESS,
     }

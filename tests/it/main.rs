@@ -18,6 +18,8 @@ mod command_line;
 mod completion_mail;
 /// Loops, branches, what is tried, what waits, what other workflows are started.
 mod control;
+/// Cron expressions, explained on the command line.
+mod cron_command;
 /// Harnesses for what must hold under kills, cuts and restarts.
 mod faults;
 /// Who may import whom.
