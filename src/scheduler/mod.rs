@@ -129,8 +129,8 @@ impl Scheduler {
                 decided.push((due, moved));
             }
             if self.fire(&decided).await? == 0 {
-                let wait = (FRUITLESS_WAIT * 2_u32.pow((*fruitless).min(10)))
-                    .min(Duration::from_secs(1));
+                let wait =
+                    (FRUITLESS_WAIT * 2_u32.pow((*fruitless).min(10))).min(Duration::from_secs(1));
                 *fruitless += 1;
                 return Ok(next.min(clock::monotonic() + wait));
             }

@@ -33,11 +33,7 @@ struct Times {
 }
 
 /// What becomes of `due` at `now`.
-pub(super) fn decide(
-    due: &DueSchedule,
-    now: Timestamp,
-    defaults: &ScheduleConfig,
-) -> ScheduleMove {
+pub(super) fn decide(due: &DueSchedule, now: Timestamp, defaults: &ScheduleConfig) -> ScheduleMove {
     // The parsers of expressions are others' work, and one schedule must not end the scheduler.
     let times = catch_unwind(AssertUnwindSafe(|| times(due, now, defaults)))
         .unwrap_or_else(|_panic| Err("it cannot be evaluated".to_owned()));
@@ -207,8 +203,8 @@ fn arrange(
         }
     }
     // Where fires may come late one by one, each says for which time it stands.
-    let tells_time = due.overlap == Overlap::Queue
-        || due.missed.unwrap_or(defaults.missed) == Missed::CatchUp;
+    let tells_time =
+        due.overlap == Overlap::Queue || due.missed.unwrap_or(defaults.missed) == Missed::CatchUp;
     let executions = fires
         .into_iter()
         .map(|at| execution(due, tells_time.then_some(at)))
@@ -221,12 +217,10 @@ fn arrange(
         waiting,
         skipped: i32::try_from(skipped).unwrap_or(i32::MAX),
         skip_reason,
-        error: times.next.is_none().then(|| {
-            format!(
-                "cron_expression {:?} has no further time",
-                due.expression
-            )
-        }),
+        error: times
+            .next
+            .is_none()
+            .then(|| format!("cron_expression {:?} has no further time", due.expression)),
     })
 }
 

@@ -202,10 +202,7 @@ fn of_the_fleet(event: &Event) {
 fn of_schedules(event: &Event) {
     match event {
         Event::SchedulesTriggered { executions } => {
-            info!(
-                executions,
-                "📅 Triggered {executions} scheduled executions"
-            );
+            info!(executions, "📅 Triggered {executions} scheduled executions");
         }
         Event::ScheduleFailed {
             id,
