@@ -45,7 +45,7 @@ CREATE TABLE workflow_worker.schedule_states (
     input             jsonb,
     -- The times of the fires that wait for the end of the last execution (overlap 'queue'), oldest first.
     waiting           timestamptz[] NOT NULL DEFAULT '{}',
-    -- Why it does not fire, until its row is changed.
+    -- What is wrong with it; taken back when its row is changed.
     error             text,
     last_execution_id uuid,
     fired             bigint      NOT NULL DEFAULT 0,
@@ -58,7 +58,8 @@ CREATE TABLE workflow_worker.schedule_states (
     CONSTRAINT missed_is_known CHECK (missed IN ('coalesce', 'catch_up', 'skip')),
     CONSTRAINT catch_up_is_bounded CHECK (max_catch_up BETWEEN 1 AND 1000),
     CONSTRAINT queue_is_bounded CHECK (max_queued BETWEEN 1 AND 1000),
-    CONSTRAINT input_is_an_object CHECK (jsonb_typeof(input) = 'object')
+    -- Each fire carries it, and one statement may make many.
+    CONSTRAINT input_is_a_small_object CHECK (jsonb_typeof(input) = 'object' AND octet_length(input::text) <= 65536)
 ) WITH (
     fillfactor = 70,
     autovacuum_vacuum_scale_factor = 0.0,
@@ -286,6 +287,8 @@ BEGIN
             format('max_queued is %s; 1 to 1000 is expected', max_queued)
         WHEN jsonb_typeof(input) <> 'object' THEN
             format('input is a JSON %s; an object is expected', jsonb_typeof(input))
+        WHEN octet_length(input::text) > 65536 THEN
+            format('input has %s bytes; at most 65536 are taken', octet_length(input::text))
     END;
     IF problem IS NOT NULL THEN
         RAISE EXCEPTION USING ERRCODE = 'WW400', MESSAGE = problem;
@@ -467,7 +470,7 @@ LEFT JOIN workflow_worker.schedule_states AS state ON state.schedule_id = host.i
 LEFT JOIN public.workflowexecution AS execution ON execution.id = state.last_execution_id;
 COMMENT ON VIEW workflow_worker.schedules IS 'Each schedule with its policies, its next and last fire, and what is wrong with it';
 REVOKE ALL ON workflow_worker.schedules FROM PUBLIC;
-COMMENT ON COLUMN workflow_worker.schedules.error IS 'Why it does not fire, until it is changed';
+COMMENT ON COLUMN workflow_worker.schedules.error IS 'What is wrong with it; without a next_run_at it does not fire until it is changed';
 COMMENT ON COLUMN workflow_worker.schedules.queued IS 'Fires that wait for the end of the last execution (overlap queue)';
 COMMENT ON COLUMN workflow_worker.schedules.fired IS 'Executions that it has started';
 COMMENT ON COLUMN workflow_worker.schedules.skipped IS 'Fires that were dropped by one of its policies';

@@ -174,7 +174,9 @@ impl Scheduler {
                 let without = ScheduleMove {
                     executions: Vec::new(),
                     waiting: Vec::new(),
-                    error: Some(format!("its last execution could not be made: {error}")),
+                    error: Some(format!(
+                        "its execution could not be made, it goes on at its next time: {error}"
+                    )),
                     ..moved.clone()
                 };
                 self.send(&[(due.clone(), without)]).await

@@ -64,7 +64,7 @@ fn failed(due: &DueSchedule, problem: &str) -> ScheduleMove {
         skip_reason: None,
         error: Some(
             format!(
-                "cron_expression {:?} in time_zone {zone:?}: {problem}",
+                "cron_expression {:?} in time_zone {zone:?}: {problem}; it does not fire until it is changed",
                 due.expression
             )
             // A text column takes all but this.

@@ -101,7 +101,7 @@ pub struct ScheduleMove {
     pub skipped: i32,
     /// Why.
     pub skip_reason: Option<String>,
-    /// Why it does not fire any more.
+    /// What is wrong with it.
     pub error: Option<String>,
 }
 
@@ -222,7 +222,6 @@ impl Columns {
         self.next_run_at
             .push(one.next_run_at.map(|at| at.naive_utc()));
         self.waiting.push(array_literal(&one.waiting));
-        // Text columns cannot hold NUL; an expression that holds one cannot be there either.
         self.error.push(one.error.clone());
         self.skipped.push(one.skipped);
         self.skip_reason.push(one.skip_reason.clone());

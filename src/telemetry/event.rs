@@ -183,13 +183,13 @@ pub enum Event {
         /// How many executions they have started.
         executions: usize,
     },
-    /// A schedule does not fire until it is changed.
+    /// Something is wrong with a schedule.
     ScheduleFailed {
         /// Which.
         id: ScheduleId,
         /// The name of its workflow.
         workflow: String,
-        /// Why.
+        /// What, and what becomes of it.
         error: String,
     },
     /// A schedule drops fires by one of its policies. Said once, until it fires again.

@@ -211,7 +211,7 @@ fn of_schedules(event: &Event) {
         } => {
             warn!(
                 schedule.id = %id,
-                "schedule {id} of workflow {workflow:?} does not fire until it is changed: {error}"
+                "schedule {id} of workflow {workflow:?}: {error}"
             );
         }
         Event::ScheduleSkipped {

@@ -178,6 +178,11 @@ async fn a_bad_expression_or_zone_is_said_once_and_mended_at_once() {
     stage
         .wait_for(bad, "next_run_at IS NULL AND error LIKE '%61 * * * *%'")
         .await;
+    let doctor = doctor(&stage.url()).await;
+    assert!(
+        doctor.contains(&format!("{bad} of workflow \"test\"")) && doctor.contains("61 * * * *"),
+        "{doctor}"
+    );
     // A zone that only this worker can know to be none.
     let good = stage.insert(stage.workflow, YEARLY, "NULL").await;
     stage.wait_for(good, NEXT_NEW_YEAR).await;
@@ -205,6 +210,18 @@ async fn a_bad_expression_or_zone_is_said_once_and_mended_at_once() {
         .count();
     assert_eq!(failures, 1, "that of the zone");
     worker.stop().await;
+}
+
+/// What `workflow-worker doctor` prints about a database with which something is wrong.
+async fn doctor(url: &str) -> String {
+    let mut command = std::process::Command::new(env!("CARGO_BIN_EXE_workflow-worker"));
+    command.arg("doctor").env_clear().env("DATABASE_URL", url);
+    let output = tokio::task::spawn_blocking(move || command.output())
+        .await
+        .unwrap()
+        .unwrap();
+    assert!(!output.status.success());
+    String::from_utf8_lossy(&output.stdout).into_owned()
 }
 
 #[tokio::test(flavor = "multi_thread")]
