@@ -1,6 +1,6 @@
 -- Takes back everything that the migrations made, and nothing else: the platform's tables and data stay as they were.
 -- Tables that the migrations made because they were missing hold data by now, so they stay too.
--- Locks: ACCESS EXCLUSIVE on workflowexecution and workflowsignal, for the moment of a catalogue change.
+-- Locks: ACCESS EXCLUSIVE on workflowexecution, workflowsignal and workflowschedule, for the moment of a catalogue change.
 DO $$
 DECLARE
     change record;

@@ -40,6 +40,10 @@ uuid_id! {
     WorkflowId
 }
 uuid_id! {
+    /// `workflowschedule.id`.
+    ScheduleId
+}
+uuid_id! {
     /// One process of the worker, from its start to its end. Never reused.
     WorkerId
 }

@@ -1,14 +1,14 @@
 //! Wiring: `Config` → [`Worker::build`] → [`Worker::run`].
 //!
-//! Order of start: schema, registration, heartbeat, writer, listener, dispatcher. Stop is the reverse: the dispatcher
-//! first (no more claims, running nodes end or are handed back), then the writer when its last record is answered, then
+//! Order of start: schema, registration, heartbeat, writer, listener, scheduler, dispatcher. Stop is the reverse: scheduler
+//! and dispatcher first (no more fires and claims, running nodes end or are handed back), then the writer when its last record is answered, then
 //! the activity host, listener and heartbeat, and last the worker's own row.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use thiserror::Error;
-use tokio::sync::watch;
+use tokio::sync::{Notify, watch};
 use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
@@ -23,9 +23,11 @@ use crate::completion_mail::CompletionMails;
 use crate::config::{Config, NodeSettings, process_variable};
 use crate::dispatcher::{Dispatcher, Settings, Slots};
 use crate::expr::Limits;
+use crate::ids::Timestamp;
 use crate::lease::{Heartbeat, Pulse};
 use crate::runner::Tools;
 use crate::runner::graphs::Graphs;
+use crate::scheduler::Scheduler;
 use crate::store::facts::HostFacts;
 use crate::store::migrate::{self, MigrateError};
 use crate::store::workers::{Hearing, Identity, WorkerRow};
@@ -121,6 +123,10 @@ struct Shared {
     hearing: watch::Receiver<Hearing>,
     waker: Arc<Waker>,
     gate: Arc<Gate>,
+    /// From the listener to the scheduler.
+    schedules: Arc<Notify>,
+    /// From the dispatcher to the scheduler.
+    next_schedule: watch::Sender<Option<Timestamp>>,
     pulse: Arc<Pulse>,
     clock: Arc<DatabaseClock>,
 }
@@ -164,6 +170,8 @@ impl Worker {
             hearing,
             waker: Arc::default(),
             gate: Arc::default(),
+            schedules: Arc::default(),
+            next_schedule: watch::Sender::new(None),
             pulse: Arc::default(),
             clock: Arc::clone(self.store.clock()),
         };
@@ -171,6 +179,7 @@ impl Worker {
         heartbeat.register().await?;
         let listener = self.listener(hearing_sender, &shared);
         let (writer, writer_handle) = Writer::new(self.store.clone(), self.telemetry.clone());
+        let scheduler = self.scheduler(&shared);
         let dispatcher = self.dispatcher(writer_handle, &facts, &shared);
 
         let poll_interval = self.config.worker.poll_interval;
@@ -179,6 +188,7 @@ impl Worker {
         let mut parts = JoinSet::new();
         parts.spawn(heartbeat.run(background.clone()));
         parts.spawn(listener.run(background.clone()));
+        parts.spawn(scheduler.run(stop.clone()));
         let hosting = CancellationToken::new();
         let mut host = JoinSet::new();
         if let Some(process) = self.host_process.take() {
@@ -245,9 +255,21 @@ impl Worker {
             store: self.store.clone(),
             waker: Arc::clone(&shared.waker),
             gate: Arc::clone(&shared.gate),
+            schedules: Arc::clone(&shared.schedules),
             identity: shared.identity.clone(),
             hearing,
             shares_url: self.config.database.listen_url.is_none(),
+            telemetry: self.telemetry.clone(),
+        }
+    }
+
+    fn scheduler(&self, shared: &Shared) -> Scheduler {
+        Scheduler {
+            store: self.store.clone(),
+            clock: Arc::clone(&shared.clock),
+            changed: Arc::clone(&shared.schedules),
+            polled: shared.next_schedule.subscribe(),
+            defaults: self.config.schedules,
             telemetry: self.telemetry.clone(),
         }
     }
@@ -276,6 +298,7 @@ impl Worker {
             tools: Arc::new(tools),
             pulse: Arc::clone(&shared.pulse),
             clock: Arc::clone(&shared.clock),
+            next_schedule: shared.next_schedule.clone(),
             settings: Settings {
                 poll_interval: worker.poll_interval,
                 adopt_max_age: worker.adopt_max_age,

@@ -28,6 +28,8 @@ SELECT
         AND has_table_privilege('public.workflowsignal', 'SELECT')
         AND has_table_privilege('public.workflowsignal', 'INSERT')
         AND has_table_privilege('public.workflowsignal', 'UPDATE')
+        AND has_table_privilege('public.workflowschedule', 'SELECT')
+        AND has_table_privilege('public.workflowschedule', 'UPDATE')
         AND has_table_privilege('public.workflow', 'SELECT') AS has_rights,
     current_setting('server_version') AS server_version,
     pg_is_in_recovery() AS is_replica;

@@ -1,9 +1,10 @@
--- Says whether anything is due, when the next timed execution will be, whether the worker holds anything, and whether a
--- new host row has missed the run queue (its trigger was off). The whole cost of an idle poll.
+-- Says whether anything is due, when the next timed execution will be, when the scheduler has to look next, whether the
+-- worker holds anything, and whether a new host row has missed the run queue (its trigger was off). The whole cost of an
+-- idle poll.
 -- $1 worker uuid; $2 how far back new host rows are looked at, in seconds double precision, or NULL: not at all.
 -- Index: one row each of run_queue_due, run_queue_timed and run_queue_leased; at most 1,000 of the newest entries of
--- workflow_worker_runnable, so that a burst costs no more than that (what is older is found by the full repair);
--- pg_trigger_tgrelid_tgname_index.
+-- workflow_worker_runnable, so that a burst costs no more than that (what is older is found by the full repair); one row of
+-- schedule_states_due, and schedule_states_waiting; pg_trigger_tgrelid_tgname_index.
 -- Race-free: reads only; the claim decides.
 WITH newest AS MATERIALIZED (
     SELECT host.id
@@ -30,16 +31,36 @@ SELECT
         ORDER BY run_at
         LIMIT 1
     ) AS next_run_at,
+    -- NULL: at nothing. Now: something is due, or a fire waits for the end of an execution that has ended.
+    CASE
+        WHEN EXISTS (
+            SELECT
+            FROM workflow_worker.schedule_states AS state
+            WHERE cardinality(state.waiting) > 0
+              AND NOT EXISTS (
+                  SELECT FROM workflow_worker.run_queue AS queued WHERE queued.execution_id = state.last_execution_id))
+        THEN now()
+        ELSE (
+            SELECT greatest(state.due_at, now())
+            FROM workflow_worker.schedule_states AS state
+            WHERE state.due_at < 'infinity'
+            ORDER BY state.due_at
+            LIMIT 1
+        )
+    END AS next_schedule_at,
     EXISTS (SELECT FROM workflow_worker.run_queue WHERE worker_id = $1) AS is_holding,
     CASE WHEN $2 IS NULL THEN false ELSE EXISTS (
         SELECT FROM newest
         WHERE NOT EXISTS (SELECT FROM workflow_worker.run_queue AS queued WHERE queued.execution_id = newest.id)
     ) END AS is_missing,
-    -- Then nothing tells of inserts, pauses, resumes and signals, and the poll has to find them all.
+    -- Then nothing tells of inserts, pauses, resumes, signals and schedules, and the poll has to find them all.
     CASE WHEN $2 IS NULL THEN false ELSE (
-        SELECT count(*) < 7
+        SELECT count(*) < 9
         FROM pg_trigger
-        WHERE tgrelid IN (to_regclass('public.workflowexecution'), to_regclass('public.workflowsignal'))
+        WHERE tgrelid IN (
+                  to_regclass('public.workflowexecution'),
+                  to_regclass('public.workflowsignal'),
+                  to_regclass('public.workflowschedule'))
           AND tgname LIKE 'workflow\_worker\_%'
           AND tgenabled <> 'D'
     ) END AS triggers_are_off,

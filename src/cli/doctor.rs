@@ -122,7 +122,42 @@ async fn check_rows(config: &Config, store: &Store, findings: &mut Findings) -> 
         );
         findings.note("adoption", &text);
     }
+    check_schedules(store, findings).await?;
     check_workers(store, findings).await
+}
+
+async fn check_schedules(store: &Store, findings: &mut Findings) -> anyhow::Result<()> {
+    const WHAT: &str = "schedules";
+    let failing = store
+        .query_text(
+            "SELECT schedule_id::text, workflow_name, error
+             FROM workflow_worker.schedules
+             WHERE error IS NOT NULL
+             ORDER BY workflow_name, schedule_id",
+            &[],
+        )
+        .await?;
+    for row in &failing {
+        let (id, workflow, error): (&str, &str, &str) =
+            (row.try_get(0)?, row.try_get(1)?, row.try_get(2)?);
+        findings.bad(WHAT, &format!("{id} of workflow {workflow:?}: {error}"));
+    }
+    let counted = store
+        .query_text(
+            "SELECT count(*) FILTER (WHERE is_active AND error IS NULL) AS active, count(*) AS known,
+                    to_char(min(next_run_at) FILTER (WHERE is_active) AT TIME ZONE 'utc', 'YYYY-MM-DD HH24:MI:SS')
+                        AS next
+             FROM workflow_worker.schedules",
+            &[],
+        )
+        .await?;
+    if let Some(row) = counted.first() {
+        let (active, known): (i64, i64) = (row.try_get("active")?, row.try_get("known")?);
+        let next: Option<&str> = row.try_get("next")?;
+        let next = next.map_or(String::new(), |next| format!(", the next at {next} UTC"));
+        findings.good(WHAT, &format!("{active} of {known} fire{next}"));
+    }
+    Ok(())
 }
 
 async fn check_workers(store: &Store, findings: &mut Findings) -> anyhow::Result<()> {

@@ -14,6 +14,7 @@ pub mod database_url;
 mod outgoing;
 mod parse;
 mod reader;
+mod schedules;
 pub mod settings;
 #[cfg(test)]
 mod tests;
@@ -28,6 +29,7 @@ pub use outgoing::{
     MailConfig, OutgoingConfig, ProviderConfig, ProvidersConfig, SmtpSecurity, WebhooksConfig,
 };
 pub use reader::{ConfigErrors, InForce, Problem, Source};
+pub use schedules::{Missed, ScheduleConfig};
 
 use crate::engine::Bounds;
 use crate::retry::RetryPolicy;
@@ -46,6 +48,8 @@ pub struct Config {
     pub retry: RetryPolicy,
     /// Bounds on what a graph may do.
     pub bounds: Bounds,
+    /// How schedules fire that have no policies of their own.
+    pub schedules: ScheduleConfig,
     /// Limits of a single node.
     pub node: NodeConfig,
     /// Where the nodes run that the worker does not run itself.
@@ -235,6 +239,7 @@ impl Config {
         let bounds = Bounds {
             max_iterations: reader.integer(&settings::MAX_LOOP_ITERATIONS),
         };
+        let schedules = schedules::read(&mut reader);
         let NodeSettings {
             node,
             activities,
@@ -250,6 +255,7 @@ impl Config {
                 worker,
                 retry,
                 bounds,
+                schedules,
                 node,
                 activities,
                 outgoing,

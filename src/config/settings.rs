@@ -182,6 +182,12 @@ settings! {
         "The most rounds of one loop; more fail it.");
     MAX_SUB_WORKFLOW_DEPTH = row("WORKFLOW_MAX_SUB_WORKFLOW_DEPTH", Some("5"), count(0, 100),
         "How deep sub-workflows may start sub-workflows.");
+    SCHEDULE_MISSED = row("WORKFLOW_SCHEDULE_MISSED", Some("coalesce"), Kind::Choice(&["coalesce", "catch_up", "skip"]),
+        "What happens to the times of a schedule that passed while no worker ran: one fire for all, one for each, or none.");
+    SCHEDULE_MAX_CATCH_UP = row("WORKFLOW_SCHEDULE_MAX_CATCH_UP", Some("10"), count(1, 1_000),
+        "With `catch_up`: the most missed times of a schedule that fire each for itself; one more fire stands for the rest.");
+    SCHEDULE_GRACE = row("WORKFLOW_SCHEDULE_GRACE", Some("30s"), millis(1_000, DAY_MS),
+        "With `skip`: how late a schedule may still fire.");
     NODE_TIMEOUT = row("WORKFLOW_NODE_TIMEOUT_SECONDS", Some("300"), millis(1_000, 7 * DAY_MS),
         "The longest attempt of a node that sets no `timeout_seconds` of its own.");
     EXPRESSION_TIMEOUT = row("WORKFLOW_EXPRESSION_TIMEOUT_MS", Some("1000"), Kind::Integer { min: 10, max: 60_000, unit: "ms" },

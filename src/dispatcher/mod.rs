@@ -76,6 +76,8 @@ pub struct Dispatcher {
     pub pulse: Arc<Pulse>,
     /// The database's clock.
     pub clock: Arc<DatabaseClock>,
+    /// When the scheduler has to look, as the polls and claims have seen it.
+    pub next_schedule: watch::Sender<Option<Timestamp>>,
     /// Settings.
     pub settings: Settings,
     /// Where events go.
@@ -225,6 +227,7 @@ impl Dispatcher {
         }
         let (claimed, next) = self.store.claim(identity.id, slots.len()).await?;
         agenda.claimed = claimed.len();
+        self.tell_scheduler(&next);
         let missed = claimed
             .iter()
             .filter(|claimed| claimed.late_by_ms > MISSED_AFTER_MS)
@@ -302,6 +305,15 @@ impl Dispatcher {
         }
     }
 
+    /// Hands on to the scheduler when it has to look. Wakes it only by another time than before.
+    fn tell_scheduler(&self, next: &NextDue) {
+        self.next_schedule.send_if_modified(|known| {
+            let is_other = *known != next.next_schedule_at;
+            *known = next.next_schedule_at;
+            is_other
+        });
+    }
+
     fn plan(&self, agenda: &mut Agenda, next: &NextDue) {
         if let Some(at) = next.next_run_at {
             self.plan_at(agenda, at);
@@ -315,9 +327,12 @@ impl Dispatcher {
 
     async fn next_due(&self) -> Result<NextDue, StoreError> {
         let worker = self.identity.borrow().id;
-        self.store
+        let next = self
+            .store
             .next_due(worker, self.repair_window().as_secs_f64())
-            .await
+            .await?;
+        self.tell_scheduler(&next);
+        Ok(next)
     }
 
     /// Reports an outage once, and plans the next attempt.

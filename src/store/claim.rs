@@ -87,6 +87,8 @@ pub struct NextDue {
     pub is_missing: bool,
     /// When the next timed execution comes due.
     pub next_run_at: Option<Timestamp>,
+    /// When the scheduler has to look next, if ever.
+    pub next_schedule_at: Option<Timestamp>,
     /// The worker holds something.
     pub is_holding: bool,
     /// Triggers are missing or disabled: only the poll sees what the platform does.
@@ -287,6 +289,7 @@ fn next_due_from(rows: &[Row]) -> Result<NextDue, StoreError> {
         is_due: row.try_get("is_due")?,
         is_missing: row.try_get("is_missing")?,
         next_run_at: row.try_get("next_run_at")?,
+        next_schedule_at: row.try_get("next_schedule_at")?,
         is_holding: row.try_get("is_holding")?,
         triggers_are_off: row.try_get("triggers_are_off")?,
     })

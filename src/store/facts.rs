@@ -33,8 +33,9 @@ impl HostFacts {
             ))
         } else if !self.has_rights {
             Some(format!(
-                "role {role:?} lacks rights on the platform's tables: it needs SELECT on workflow, SELECT, INSERT \
-                 and UPDATE on workflowexecution and workflowsignal, and INSERT on executionlog"
+                "role {role:?} lacks rights on the platform's tables: it needs SELECT on workflow, SELECT and \
+                 UPDATE on workflowschedule, SELECT, INSERT and UPDATE on workflowexecution and workflowsignal, and \
+                 INSERT on executionlog"
             ))
         } else {
             None

@@ -68,6 +68,11 @@ statements! {
     REPAIR = "repair" [FLOAT8, FLOAT8, INT8];
     REPAIR_PARKED = "repair_parked" [INT8];
     REPAIR_WAITING = "repair_waiting" [INT8];
+    LOAD_DUE_SCHEDULES = "load_due_schedules" [INT8];
+    FIRE_SCHEDULES = "fire_schedules" [
+        UUID_ARRAY, INT8_ARRAY, TIMESTAMP_ARRAY, TEXT_ARRAY, TEXT_ARRAY, INT4_ARRAY, TEXT_ARRAY, UUID_ARRAY,
+        UUID_ARRAY, UUID_ARRAY, TEXT_ARRAY, TEXT_ARRAY
+    ];
     LOAD_ENDED_EXECUTION = "load_ended_execution" [UUID];
 }
 

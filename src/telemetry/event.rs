@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::ids::{Attempt, ExecutionId, NodeId};
+use crate::ids::{Attempt, ExecutionId, NodeId, ScheduleId};
 
 /// Something worth knowing. Its wording is in `log.rs`.
 #[derive(Clone, Debug)]
@@ -177,6 +177,29 @@ pub enum Event {
     MailOff {
         /// The variable that is missing.
         variable: &'static str,
+    },
+    /// Schedules have fired.
+    SchedulesTriggered {
+        /// How many executions they have started.
+        executions: usize,
+    },
+    /// Something is wrong with a schedule.
+    ScheduleFailed {
+        /// Which.
+        id: ScheduleId,
+        /// The name of its workflow.
+        workflow: String,
+        /// What, and what becomes of it.
+        error: String,
+    },
+    /// A schedule drops fires by one of its policies. Said once, until it fires again.
+    ScheduleSkipped {
+        /// Which.
+        id: ScheduleId,
+        /// The name of its workflow.
+        workflow: String,
+        /// Why.
+        reason: String,
     },
     /// A part of the worker met what it cannot go on with.
     WorkerError {

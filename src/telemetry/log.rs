@@ -62,6 +62,9 @@ pub(super) fn write(event: &Event) {
         | Event::Repaired { .. }
         | Event::MissedWakeup { .. }
         | Event::LeftAlone { .. } => of_the_fleet(event),
+        Event::SchedulesTriggered { .. }
+        | Event::ScheduleFailed { .. }
+        | Event::ScheduleSkipped { .. } => of_schedules(event),
         Event::ActivityHostStarted { .. }
         | Event::ActivityHostReady { .. }
         | Event::ActivityHostLost { .. }
@@ -192,6 +195,32 @@ fn of_the_fleet(event: &Event) {
             "{executions} running execution(s) started more than {max_age:?} ago, before this worker knew them, and are \
              left alone; see `workflow-worker adopt --help`"
         ),
+        other => debug!("{other:?}"),
+    }
+}
+
+fn of_schedules(event: &Event) {
+    match event {
+        Event::SchedulesTriggered { executions } => {
+            info!(executions, "📅 Triggered {executions} scheduled executions");
+        }
+        Event::ScheduleFailed {
+            id,
+            workflow,
+            error,
+        } => {
+            warn!(
+                schedule.id = %id,
+                "schedule {id} of workflow {workflow:?}: {error}"
+            );
+        }
+        Event::ScheduleSkipped {
+            id,
+            workflow,
+            reason,
+        } => {
+            warn!(schedule.id = %id, "schedule {id} of workflow {workflow:?} skips: {reason}");
+        }
         other => debug!("{other:?}"),
     }
 }

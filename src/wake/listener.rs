@@ -49,6 +49,8 @@ pub struct Listener {
     pub waker: Arc<Waker>,
     /// Who says on this session whether the worker may sleep.
     pub gate: Arc<Gate>,
+    /// Told when a schedule was changed, an execution that one waits for has ended, or either may have been missed.
+    pub schedules: Arc<Notify>,
     /// Who this is; a new identity needs a new presence lock.
     pub identity: watch::Receiver<Identity>,
     /// Tells the heartbeat.
@@ -141,11 +143,17 @@ impl Listener {
         };
         let client = Arc::new(client);
         let echo = Echo::default();
-        let waker = Arc::clone(&self.waker);
+        let (waker, schedules) = (Arc::clone(&self.waker), Arc::clone(&self.schedules));
+        let hears = Ears {
+            waker: &waker,
+            schedules: &schedules,
+            echo_channel: &echo_channel,
+            echo: &echo,
+        };
         let gate = Arc::clone(&self.gate);
         // Both in one task: the socket is drained whatever the other side waits for.
         let ended = tokio::select! {
-            error = drain(connection, &waker, &echo_channel, &echo) => Ended::Lost(error),
+            error = drain(connection, &hears) => Ended::Lost(error),
             ended = self.control(&client, worker, &echo_channel, &echo, (backoff, is_outage_reported)) => ended,
         };
         gate.lend(None);
@@ -185,6 +193,7 @@ impl Listener {
         }
         self.gate.lend(Some(Arc::clone(client)));
         self.waker.raise(Cause::Reconnected);
+        self.schedules.notify_one();
         let mut checks: u32 = 0;
         loop {
             tokio::select! {
@@ -242,24 +251,35 @@ struct Echo {
     notify: Notify,
 }
 
+/// Whom a notification is for.
+struct Ears<'a> {
+    waker: &'a Waker,
+    schedules: &'a Notify,
+    echo_channel: &'a str,
+    echo: &'a Echo,
+}
+
+impl Ears<'_> {
+    fn hear(&self, channel: &str, payload: &str) {
+        if channel == self.echo_channel {
+            self.echo.came.store(true, Ordering::Release);
+            self.echo.notify.notify_one();
+            return;
+        }
+        match payload {
+            "interrupt" => self.waker.raise(Cause::Interrupt),
+            "schedule" => self.schedules.notify_one(),
+            _ => self.waker.raise(Cause::Notified),
+        }
+    }
+}
+
 /// Reads the socket for ever and turns notifications into flags. Returns when the connection has ended.
-async fn drain(
-    mut connection: RawConnection,
-    waker: &Waker,
-    echo_channel: &str,
-    echo: &Echo,
-) -> StoreError {
+async fn drain(mut connection: RawConnection, ears: &Ears<'_>) -> StoreError {
     loop {
         match poll_fn(|cx| connection.poll_message(cx)).await {
             Some(Ok(AsyncMessage::Notification(notification))) => {
-                if notification.channel() == echo_channel {
-                    echo.came.store(true, Ordering::Release);
-                    echo.notify.notify_one();
-                } else if notification.payload() == "interrupt" {
-                    waker.raise(Cause::Interrupt);
-                } else {
-                    waker.raise(Cause::Notified);
-                }
+                ears.hear(notification.channel(), notification.payload());
             }
             Some(Ok(_notice)) => {}
             Some(Err(error)) => return error.into(),

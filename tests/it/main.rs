@@ -44,6 +44,8 @@ mod remote;
 mod retry_and_delay;
 /// What a run leaves behind.
 mod run;
+/// Cron schedules.
+mod schedules;
 /// The statements in sql/queries.
 mod sql_files;
 /// Templates in configurations, and nodes that compute with the data.

@@ -107,7 +107,13 @@ async fn the_claim_and_the_idle_poll_can_be_served_by_their_indexes() {
                 "run_queue_due",
                 "run_queue_timed",
                 "workflow_worker_runnable",
+                "schedule_states_due",
+                "schedule_states_waiting",
             ],
+        ),
+        (
+            sql::LOAD_DUE_SCHEDULES,
+            vec!["schedule_states_due", "schedule_states_waiting"],
         ),
         (sql::INTERRUPTS, vec!["run_queue_leased"]),
     ] {
