@@ -9,6 +9,7 @@ pub mod connect;
 mod error;
 pub mod facts;
 pub mod graphs;
+pub mod limits;
 pub mod mail;
 pub mod migrate;
 pub mod record;

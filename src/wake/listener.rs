@@ -268,6 +268,7 @@ impl Ears<'_> {
         }
         match payload {
             "interrupt" => self.waker.raise(Cause::Interrupt),
+            "limits" => self.waker.raise(Cause::Limits),
             "schedule" => self.schedules.notify_one(),
             _ => self.waker.raise(Cause::Notified),
         }
