@@ -46,6 +46,8 @@ pub struct Config {
     pub retry: RetryPolicy,
     /// Bounds on what a graph may do.
     pub bounds: Bounds,
+    /// How long a whole execution may take that says nothing of it.
+    pub execution_timeout: Option<Duration>,
     /// Limits of a single node.
     pub node: NodeConfig,
     /// Where the nodes run that the worker does not run itself.
@@ -235,6 +237,7 @@ impl Config {
         let bounds = Bounds {
             max_iterations: reader.integer(&settings::MAX_LOOP_ITERATIONS),
         };
+        let execution_timeout = reader.optional_duration(&settings::EXECUTION_TIMEOUT);
         let NodeSettings {
             node,
             activities,
@@ -250,6 +253,7 @@ impl Config {
                 worker,
                 retry,
                 bounds,
+                execution_timeout,
                 node,
                 activities,
                 outgoing,

@@ -13,6 +13,7 @@ pub mod mail;
 pub mod migrate;
 pub mod record;
 pub mod repair;
+pub mod replay;
 pub mod signals;
 pub mod sql;
 pub mod workers;
