@@ -32,8 +32,16 @@ async fn they_all_fire_on_a_fresh_worker_when_the_one_that_ran_it_is_dead() {
     let mut first = WorkerProcess::spawn(&stage.database.url(), &settings);
     let mut executions = Vec::new();
     for (graph, limit, message) in [
-        (running, Some(6.0), "Workflow execution timed out after 6 seconds"),
-        (parked, Some(6.0), "Workflow execution timed out after 6 seconds"),
+        (
+            running,
+            Some(6.0),
+            "Workflow execution timed out after 6 seconds",
+        ),
+        (
+            parked,
+            Some(6.0),
+            "Workflow execution timed out after 6 seconds",
+        ),
         (of_node, None, "Node slow timed out after 2 seconds"),
         (of_approval, None, "Node ap timed out after 6 seconds"),
         (of_child, None, "Node sub timed out after 6 seconds"),

@@ -10,7 +10,7 @@ use crate::support::database::Variant;
 use crate::support::flow::{
     HostRow, PATIENCE, branch, chain, count, edge, get, graph, host_row, insert_with,
     insert_workflow, log, node, restart, set, trigger, wait_for_calls, wait_for_completion,
-    wait_for_end,
+    wait_for_end, wait_for_status,
 };
 use crate::support::state::assert_api_can_read;
 use crate::support::wait::wait_until;
@@ -59,7 +59,9 @@ async fn a_running_node_is_cancelled_and_the_failure_is_final() {
         let lines = log(&stage.client, execution).await;
         assert_eq!(
             messages(&lines).last(),
-            Some(&"Workflow execution failed permanently: Workflow execution timed out after 0.5 seconds")
+            Some(
+                &"Workflow execution failed permanently: Workflow execution timed out after 0.5 seconds"
+            )
         );
         let queued = "SELECT count(*) FROM workflow_worker.run_queue";
         assert_eq!(count(&stage.client, queued).await, 0);
@@ -77,7 +79,11 @@ async fn its_own_limit_goes_before_its_workflows_and_that_before_the_setting() {
     let by_setting = insert_with(&stage.client, plain, &json!({})).await;
     let by_workflow = insert_with(&stage.client, limited, &json!({})).await;
     let by_itself = insert_limited(&stage.client, limited, 0.4).await;
-    for (execution, seconds) in [(by_setting, "0.7"), (by_workflow, "0.6"), (by_itself, "0.4")] {
+    for (execution, seconds) in [
+        (by_setting, "0.7"),
+        (by_workflow, "0.6"),
+        (by_itself, "0.4"),
+    ] {
         assert_timed_out(&wait_for_end(&stage.client, execution).await, seconds);
     }
     stage.stop().await;
@@ -128,15 +134,13 @@ async fn whatever_it_waits_for_the_time_ends_in_time_and_what_it_asked_for_is_wi
     }
     // The child has been told.
     let children = format!("SELECT id FROM workflowexecution WHERE workflow_id = '{inner}'");
-    let child: Uuid = stage
-        .client
-        .query_one(&children, &[])
-        .await
-        .unwrap()
-        .get(0);
+    let child: Uuid = stage.client.query_one(&children, &[]).await.unwrap().get(0);
     let ended = wait_for_end(&stage.client, child).await;
     let error = ended.error_message.unwrap();
-    assert!(error.starts_with("Execution terminated: Parent execution"), "{error}");
+    assert!(
+        error.starts_with("Execution terminated: Parent execution"),
+        "{error}"
+    );
     stage.stop().await;
 }
 
@@ -147,7 +151,7 @@ async fn a_retry_time_that_is_further_away_is_still_shown() {
     let graph = chain(vec![trigger(), node("h", "http_request", failing)]);
     let workflow = insert_workflow(&stage.client, &graph).await;
     let execution = insert_limited(&stage.client, workflow, 60.0).await;
-    wait_for_end(&stage.client, execution).await;
+    wait_for_status(&stage.client, execution, "failed").await;
     let far = format!(
         "SELECT count(*) FROM workflowexecution AS host JOIN workflow_worker.run_queue ON execution_id = host.id
          WHERE host.id = '{execution}' AND host.status = 'failed' AND host.completed_at IS NULL
@@ -161,7 +165,8 @@ async fn a_retry_time_that_is_further_away_is_still_shown() {
 #[tokio::test(flavor = "multi_thread")]
 async fn no_catch_no_finally_and_no_continue_on_error_holds_it_up() {
     let stage = Stage::new().await;
-    let long = json!({"url": stage.hits.url("/long?ms=60000"), "continue_on_error": true, "retries": 3});
+    let long =
+        json!({"url": stage.hits.url("/long?ms=60000"), "continue_on_error": true, "retries": 3});
     let graph = graph(
         vec![
             trigger(),
@@ -231,7 +236,8 @@ async fn a_pause_and_a_resume_while_a_node_runs_move_the_end_as_well() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
-async fn the_platforms_rewrite_of_the_state_does_not_lose_it_not_even_before_a_worker_has_seen_it() {
+async fn the_platforms_rewrite_of_the_state_does_not_lose_it_not_even_before_a_worker_has_seen_it()
+{
     for variant in Variant::WITH_HOST {
         let mut stage = Stage::without_worker(variant).await;
         let graph = chain(vec![trigger(), approval("ap")]);
@@ -288,12 +294,18 @@ async fn what_cannot_be_a_limit_fails_the_execution_that_has_it() {
     let mut good = chain(vec![trigger()]);
     let workflow = insert_workflow(&stage.client, &good).await;
     for (limit, expected) in [
-        (json!(0), "execution_state: timeout_seconds is 0; it must be more than 0"),
+        (
+            json!(0),
+            "execution_state: timeout_seconds is 0; it must be more than 0",
+        ),
         (
             json!("soon"),
             "execution_state: timeout_seconds is \"soon\"; it must be a number of seconds",
         ),
-        (json!(-1), "execution_state: timeout_seconds is -1; it must be"),
+        (
+            json!(-1),
+            "execution_state: timeout_seconds is -1; it must be",
+        ),
     ] {
         let state = json!({"timeout_seconds": limit, "execution_data": {"n": 1}});
         let execution = insert_state(&stage.client, workflow, &state).await;
@@ -305,7 +317,11 @@ async fn what_cannot_be_a_limit_fails_the_execution_that_has_it() {
     good["timeout_seconds"] = json!([1]);
     let execution = stage.run(&good).await;
     let error = wait_for_end(&stage.client, execution).await.error_message;
-    assert!(error.unwrap().starts_with("graph_config: timeout_seconds is [1]"));
+    assert!(
+        error
+            .unwrap()
+            .starts_with("graph_config: timeout_seconds is [1]")
+    );
     stage.stop().await;
 }
 
