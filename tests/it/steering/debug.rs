@@ -229,7 +229,14 @@ async fn a_failure_ends_it_and_a_retry_is_a_step_of_its_own() {
     paused_after(&stage, execution, 2).await;
     step(&stage, execution).await;
     wait_for_completion(&stage.client, execution).await;
-    let bad = chain(vec![trigger(), get("h", &stage.hits.url("/status/404"))]);
+    let bad = chain(vec![
+        trigger(),
+        node(
+            "h",
+            "http_request",
+            json!({"url": stage.hits.url("/status/404"), "retries": 0}),
+        ),
+    ]);
     let workflow = insert_workflow(&stage.client, &bad).await;
     let execution = insert_with(&stage.client, workflow, &json!({"debug_mode": true})).await;
     paused_after(&stage, execution, 1).await;

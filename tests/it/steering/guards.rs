@@ -8,7 +8,7 @@ use super::messages;
 use crate::control::Stage;
 use crate::support::database::Variant;
 use crate::support::flow::{
-    chain, count, get, host_row, insert_with, insert_workflow, log, restart, trigger,
+    chain, count, get, host_row, insert_with, insert_workflow, log, node, restart, trigger,
     wait_for_completion, wait_for_end, wait_for_status,
 };
 
@@ -31,7 +31,11 @@ async fn a_finished_execution_does_not_run_again_by_a_stray_update() {
         let bad = stage
             .run(&chain(vec![
                 trigger(),
-                get("h", &stage.hits.url("/status/404")),
+                node(
+                    "h",
+                    "http_request",
+                    json!({"url": stage.hits.url("/status/404"), "retries": 0}),
+                ),
             ]))
             .await;
         wait_for_completion(&stage.client, good).await;
@@ -161,7 +165,7 @@ async fn a_retry_that_is_waited_for_may_be_run_at_once_by_either_way() {
         let config = json!({"url": stage.hits.url(&format!("/{key}?fail=1")), "retries": 1, "retry_delay": 3600});
         chain(vec![
             trigger(),
-            crate::support::flow::node("h", "http_request", config),
+            node("h", "http_request", config),
         ])
     };
     for (key, statement) in [

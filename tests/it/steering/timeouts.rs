@@ -153,7 +153,7 @@ async fn a_retry_time_that_is_further_away_is_still_shown() {
     let execution = insert_limited(&stage.client, workflow, 60.0).await;
     wait_for_status(&stage.client, execution, "failed").await;
     let far = format!(
-        "SELECT count(*) FROM workflowexecution AS host JOIN workflow_worker.run_queue ON execution_id = host.id
+        "SELECT count(*) FROM workflowexecution AS host JOIN workflow_worker.run_queue AS queued ON queued.execution_id = host.id
          WHERE host.id = '{execution}' AND host.status = 'failed' AND host.completed_at IS NULL
            AND host.next_retry_at > now() AT TIME ZONE 'utc' + interval '40 minutes'
            AND run_at < now() + interval '2 minutes'"
