@@ -285,6 +285,7 @@ impl Worker {
             retry: self.config.retry,
             bounds: self.config.bounds,
             node_timeout: self.config.node.timeout,
+            execution_timeout: self.config.execution_timeout,
             is_state_jsonb: facts.is_state_jsonb,
             telemetry: self.telemetry.clone(),
         };

@@ -238,7 +238,8 @@ END
 $$;
 
 -- As in 0003, and: how long it was paused; what is due already keeps its place, and goes on waiting for its limit; a priority
--- counts only where it is new in the state, or each rewrite would take back what set_priority has set.
+-- counts only where it is new in the state, or each rewrite would take back what set_priority has set; what somebody
+-- writes as waiting for a signal keeps its deadline.
 CREATE OR REPLACE FUNCTION workflow_worker.host_row_written() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -248,7 +249,7 @@ DECLARE
     is_runnable CONSTANT boolean := NEW.status = 'running';
     is_retry CONSTANT boolean :=
         NEW.status = 'failed' AND NEW.next_retry_at IS NOT NULL AND NEW.completed_at IS NULL;
-    is_parked CONSTANT boolean := NEW.status IN ('paused', 'waiting_for_signal');
+    -- What waits for a signal is due: the runner looks, and parks it again with its deadline.
     is_paused CONSTANT boolean := NEW.status = 'paused';
     named_priority CONSTANT integer := workflow_worker.priority_in(NEW.execution_state::text);
     new_priority CONSTANT integer :=
@@ -258,10 +259,10 @@ BEGIN
     UPDATE workflow_worker.run_queue AS queued
     SET host_version = queued.host_version + 1,
         priority = coalesce(new_priority, queued.priority),
-        ready = CASE WHEN is_retry OR is_parked THEN false ELSE true END,
+        ready = CASE WHEN is_retry OR is_paused THEN false ELSE true END,
         run_at = CASE
             WHEN is_retry THEN workflow_worker.retry_time(NEW.next_retry_at)
-            WHEN is_parked THEN 'infinity'
+            WHEN is_paused THEN 'infinity'
             WHEN is_runnable AND queued.ready AND queued.worker_id IS NULL THEN queued.run_at
             ELSE now()
         END,
@@ -278,7 +279,7 @@ BEGIN
     IF FOUND THEN
         IF holder IS NOT NULL THEN
             PERFORM pg_notify('workflow_worker', 'interrupt');
-        ELSIF NOT is_parked THEN
+        ELSIF NOT is_paused THEN
             PERFORM pg_notify('workflow_worker', '');
         END IF;
     ELSIF is_runnable OR is_retry THEN

@@ -96,6 +96,7 @@ SELECT
     host.execution_state::text AS execution_state,
     host.retry_count,
     host.next_retry_at IS NOT NULL AS has_next_retry,
+    coalesce(host.next_retry_at <= now() AT TIME ZONE 'utc', false) AS is_retry_due,
     -- Names one version of the workflow's row: a graph that was read under it need not be read again.
     workflow.xmin::text || workflow.ctid::text AS workflow_row_version,
     coalesce(child.depth, 0) AS depth,

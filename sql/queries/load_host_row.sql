@@ -4,6 +4,7 @@
 -- Race-free: version and row are of one snapshot; a record with this version is refused if they have changed again.
 SELECT
     queued.host_version,
+    queued.timed_from,
     host.status,
     host.execution_state::text AS execution_state,
     host.error_message,

@@ -134,6 +134,7 @@ change AS MATERIALIZED (
         -- A record that only announces a node proves nothing: that node may be what kills the worker.
         held.disposition <> 'hold' OR held.execution_id = ANY ($17) AS is_progress,
         CASE WHEN held.is_current THEN held.disposition ELSE 'hold' END AS disposition,
+        coalesce(held.is_current AND held.disposition = 'park' AND held.status = 'paused', false) AS is_paused,
         told.execution_id IS NOT NULL AS is_told,
         -- A parent that is paused stays so; a child that is cancelled is to be ended, paused or not.
         told.execution_id IS NOT NULL
@@ -195,7 +196,9 @@ kept AS (
             WHEN change.is_woken OR change.disposition = 'release' THEN now()
             WHEN change.disposition = 'park' THEN coalesce(change.run_at, 'infinity')
             ELSE queued.run_at
-        END
+        END,
+        -- Paused by the runner itself (a debug step is done): the clock of its time-out stands still meanwhile.
+        paused_at = CASE WHEN change.is_paused THEN coalesce(queued.paused_at, now()) ELSE queued.paused_at END
     FROM change
     WHERE queued.execution_id = change.execution_id
     RETURNING queued.execution_id, queued.worker_id IS NOT NULL AND change.is_told AS is_interrupted
@@ -206,11 +209,12 @@ removed AS (
     WHERE queued.execution_id = held.execution_id
       AND held.is_current
       AND held.disposition = 'finish'
-    RETURNING queued.execution_id, queued.checkpoint, queued.graph_hash, queued.priority, queued.limit_key
+    RETURNING queued.execution_id, queued.checkpoint, queued.graph_hash, queued.priority, queued.limit_key,
+              queued.replay_of
 ),
 archived AS (
     INSERT INTO workflow_worker.finished
-        (execution_id, outcome, fence, revision, graph_hash, checkpoint, priority, limit_key)
+        (execution_id, outcome, fence, revision, graph_hash, checkpoint, priority, limit_key, replay_of)
     SELECT
         removed.execution_id,
         coalesce(held.status, held.host_status),
@@ -219,7 +223,8 @@ archived AS (
         coalesce(held.graph_hash, removed.graph_hash),
         coalesce(held.checkpoint::json, removed.checkpoint),
         removed.priority,
-        removed.limit_key
+        removed.limit_key,
+        removed.replay_of
     FROM removed
     JOIN held ON held.execution_id = removed.execution_id
     ON CONFLICT (execution_id) DO UPDATE
@@ -230,6 +235,8 @@ archived AS (
         checkpoint = excluded.checkpoint,
         priority = excluded.priority,
         limit_key = excluded.limit_key,
+        -- Known from its first way through the run queue only.
+        replay_of = coalesce(excluded.replay_of, finished.replay_of),
         finished_at = now()
 ),
 published AS (

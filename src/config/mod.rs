@@ -50,6 +50,8 @@ pub struct Config {
     pub bounds: Bounds,
     /// How schedules fire that have no policies of their own.
     pub schedules: ScheduleConfig,
+    /// How long a whole execution may take that says nothing of it.
+    pub execution_timeout: Option<Duration>,
     /// Limits of a single node.
     pub node: NodeConfig,
     /// Where the nodes run that the worker does not run itself.
@@ -240,6 +242,7 @@ impl Config {
             max_iterations: reader.integer(&settings::MAX_LOOP_ITERATIONS),
         };
         let schedules = schedules::read(&mut reader);
+        let execution_timeout = reader.optional_duration(&settings::EXECUTION_TIMEOUT);
         let NodeSettings {
             node,
             activities,
@@ -256,6 +259,7 @@ impl Config {
                 retry,
                 bounds,
                 schedules,
+                execution_timeout,
                 node,
                 activities,
                 outgoing,

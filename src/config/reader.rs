@@ -193,6 +193,17 @@ impl<'a> Reader<'a> {
         self.read(setting, parse::duration)
     }
 
+    /// A length of time that may be unset.
+    pub(super) fn optional_duration(&mut self, setting: &Setting) -> Option<Duration> {
+        let text = self.optional_text(setting)?;
+        let duration = parse::duration(&text, setting.kind);
+        if duration.is_none() {
+            let shown = parse::show_wrong(&text);
+            self.wrong(setting, Some(shown), setting.kind.allowed());
+        }
+        duration
+    }
+
     pub(super) fn flag(&mut self, setting: &Setting) -> bool {
         self.read(setting, |text, _| parse::flag(text))
     }

@@ -190,6 +190,8 @@ settings! {
         "With `skip`: how late a schedule may still fire.");
     NODE_TIMEOUT = row("WORKFLOW_NODE_TIMEOUT_SECONDS", Some("300"), millis(1_000, 7 * DAY_MS),
         "The longest attempt of a node that sets no `timeout_seconds` of its own.");
+    EXECUTION_TIMEOUT = row("WORKFLOW_TIMEOUT_SECONDS", None, millis(100, 3_650 * DAY_MS),
+        "How long a whole execution may take, where neither it nor its workflow sets `timeout_seconds`. Unset: without end.");
     EXPRESSION_TIMEOUT = row("WORKFLOW_EXPRESSION_TIMEOUT_MS", Some("1000"), Kind::Integer { min: 10, max: 60_000, unit: "ms" },
         "The longest evaluation of one expression.");
     EXPRESSION_MEMORY = row("WORKFLOW_EXPRESSION_MEMORY_MB", Some("64"), Kind::Integer { min: 4, max: 1_024, unit: "MiB" },

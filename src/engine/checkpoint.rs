@@ -7,6 +7,7 @@
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::{Map, Value};
@@ -47,6 +48,9 @@ pub struct Checkpoint {
     /// The next frame's id.
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) next_frame: u32,
+    /// The shell's: how long the execution may take by its own account, in milliseconds. The engine has no use for it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub(super) time_limit_ms: Option<u64>,
 }
 
 fn is_default<T: Default + PartialEq>(value: &T) -> bool {
@@ -95,6 +99,36 @@ impl Checkpoint {
     /// [`BadCheckpoint::Unwritable`] if a time in it is beyond what JSON can carry.
     pub fn to_json(&self) -> Result<String, BadCheckpoint> {
         serde_json::to_string(self).map_err(BadCheckpoint::Unwritable)
+    }
+}
+
+impl Checkpoint {
+    /// How long the execution may take by its own account.
+    pub fn time_limit(&self) -> Option<Duration> {
+        self.time_limit_ms.map(Duration::from_millis)
+    }
+
+    /// The same with a time limit of the execution's own; parts of a millisecond count as a whole one.
+    #[must_use]
+    pub fn with_time_limit(mut self, limit: Option<Duration>) -> Self {
+        self.time_limit_ms = limit.map(|limit| {
+            let millis = limit.as_nanos().div_ceil(1_000_000);
+            u64::try_from(millis).unwrap_or(u64::MAX)
+        });
+        self
+    }
+
+    /// The checkpoint of an execution that is ended from outside: what it awaits is withdrawn with that, so that it asks
+    /// afresh if it goes on after all.
+    #[must_use]
+    pub fn asking_afresh(mut self) -> Self {
+        for token in &mut self.tokens {
+            if token.state.awaited().is_some() {
+                token.attempt = token.attempt.saturating_add(1);
+                token.state = TokenState::Ready;
+            }
+        }
+        self
     }
 }
 
@@ -239,6 +273,7 @@ impl Machine {
             open,
             frames,
             next_frame: self.frames.next,
+            time_limit_ms: None,
         }
     }
 

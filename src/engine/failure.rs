@@ -18,6 +18,7 @@ use crate::engine::frame::{Caught, Raised};
 use crate::engine::token::{FailureNote, TokenState};
 use crate::engine::{
     Command, Ended, FailureKind, Faulty, IllegalEvent, Machine, StepStatus, Times, TokenId,
+    run_again,
 };
 use crate::ids::{NodeId, Timestamp};
 use crate::retry::RetryPolicy;
@@ -74,6 +75,30 @@ impl Machine {
                 note.max
             },
         })
+    }
+
+    /// Runs nodes that wait for their retry at once: all of them, or only the one that would come first.
+    pub fn retry_now(&mut self, only_first: bool) {
+        let mut waiting: Vec<(Timestamp, TokenId)> = self
+            .tokens
+            .iter()
+            .filter_map(|(id, token)| match token.state {
+                TokenState::Retrying { at } => Some((at, id)),
+                TokenState::Joining
+                | TokenState::Ready
+                | TokenState::Running
+                | TokenState::Sleeping { .. }
+                | TokenState::Rechecking { .. }
+                | TokenState::Failed
+                | TokenState::Open
+                | TokenState::Awaiting { .. } => None,
+            })
+            .collect();
+        waiting.sort_unstable();
+        let wanted = if only_first { 1 } else { waiting.len() };
+        for (_, id) in waiting.into_iter().take(wanted) {
+            self.tokens.set(id, run_again);
+        }
     }
 
     /// Records a failed attempt and decides what follows.

@@ -155,6 +155,19 @@ fn seconds(config: &Map<String, Value>, key: &str, least: f64) -> Result<Option<
     Ok(number.and_then(|seconds| Duration::try_from_secs_f64(seconds).ok()))
 }
 
+/// `timeout_seconds` of a whole execution, as a graph or a state says it; `None` if it says nothing.
+///
+/// # Errors
+/// A text for its author: value, what is allowed.
+pub fn time_limit(object: &Map<String, Value>) -> Result<Option<Duration>, String> {
+    match seconds(object, "timeout_seconds", 0.0)? {
+        Some(limit) if limit.is_zero() => {
+            Err("timeout_seconds is 0; it must be more than 0".to_owned())
+        }
+        limit => Ok(limit),
+    }
+}
+
 /// True or false, or the text of either.
 pub(super) fn flag(config: &Map<String, Value>, key: &str) -> Result<Option<bool>, String> {
     match set(config, key) {

@@ -9,11 +9,12 @@
 //! SQL NULL, JSON null and `{}` are a workflow without nodes.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use serde_json::{Map, Value};
 use thiserror::Error;
 
-use crate::engine::{BadGraph, Edge, Graph, GraphNode};
+use crate::engine::{BadGraph, Edge, Graph, GraphNode, time_limit};
 use crate::host::shape::{found, kind, quoted};
 use crate::ids::NodeId;
 
@@ -58,6 +59,8 @@ pub struct Parts {
     pub edges: Vec<Edge>,
     /// `entry_node_id`, which may name no node.
     pub entry: Option<NodeId>,
+    /// `timeout_seconds`: how long an execution may take.
+    pub time_limit: Option<Duration>,
 }
 
 /// Reads a workflow. `graph_config` is the column's text (`null` for SQL NULL); `fallback_rows` are the workflow's
@@ -124,10 +127,13 @@ pub fn read(graph_config: &str, fallback_rows: &[NodeRow]) -> Result<Parts, BadG
         .get("entry_node_id")
         .and_then(id_text)
         .map(|id| NodeId::from(id.as_str()));
+    let time_limit = time_limit(&config)
+        .map_err(|problem| BadGraphConfig::Shape(format!("graph_config: {problem}")))?;
     Ok(Parts {
         nodes,
         edges,
         entry,
+        time_limit,
     })
 }
 

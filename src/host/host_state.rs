@@ -3,13 +3,16 @@
 //! Only what cannot be derived from our own steps is read. The data must be right, since nodes work on it; a result
 //! that the API's parser would stumble over is left out, so that it stops being in the way.
 
+use std::collections::HashSet;
 use std::sync::Arc;
+use std::time::Duration;
 
 use chrono::NaiveDateTime;
 use serde_json::{Map, Value};
 use thiserror::Error;
+use uuid::Uuid;
 
-use crate::engine::Graph;
+use crate::engine::{Graph, time_limit};
 use crate::host::shape::kind;
 use crate::ids::NodeId;
 
@@ -24,6 +27,8 @@ pub struct HostState {
     pub completed_node_ids: Vec<NodeId>,
     /// Results that are whole, in order.
     pub(super) node_results: Vec<HostResult>,
+    /// The key `timeout_seconds` as it is, if it is there.
+    timeout_seconds: Option<Value>,
 }
 
 /// A member of `node_results`.
@@ -95,6 +100,7 @@ pub fn read(host_state: Option<&str>) -> Result<HostState, BadState> {
             .flatten()
             .filter_map(|(node, value)| whole_result(node, value))
             .collect(),
+        timeout_seconds: state.get("timeout_seconds").cloned(),
     })
 }
 
@@ -116,24 +122,106 @@ impl HostState {
             .collect()
     }
 
-    /// What a replay that starts at `node` takes over: all data, and the results of the nodes that had ended before
-    /// it. The order is that of `completed_node_ids`, since `jsonb` forgets that of `node_results`.
-    pub fn before(&self, node: &NodeId) -> Self {
-        let earlier: Vec<NodeId> = self
-            .completed_node_ids
-            .iter()
-            .take_while(|id| *id != node)
-            .cloned()
-            .collect();
-        let results = self
-            .node_results
-            .iter()
-            .filter(|result| earlier.contains(&result.node));
+    /// What a replay takes over in which the nodes `again` run again: the data but for what those left there, and the
+    /// results of the others. What belongs to the original alone is left out: that it is debugged, and what it replays
+    /// itself.
+    pub fn without(&self, again: &HashSet<NodeId>) -> Self {
+        let marker = replay_marker(&self.execution_data);
+        let mut data = self.execution_data.clone();
+        data.retain(|key, _| {
+            let left_by = ["_output", "_parallel_result"]
+                .iter()
+                .find_map(|ending| key.strip_suffix(ending));
+            key != DEBUG_MODE
+                && !marker.contains(&key.as_str())
+                && !left_by.is_some_and(|node| again.contains(&node.into()))
+        });
+        let others = |node: &NodeId| !again.contains(node);
         Self {
-            execution_data: self.execution_data.clone(),
-            node_results: results.cloned().collect(),
-            completed_node_ids: earlier,
+            execution_data: data,
+            completed_node_ids: self
+                .completed_node_ids
+                .iter()
+                .filter(|node| others(node))
+                .cloned()
+                .collect(),
+            node_results: self
+                .node_results
+                .iter()
+                .filter(|result| others(&result.node))
+                .cloned()
+                .collect(),
+            timeout_seconds: None,
         }
+    }
+
+    /// How long the execution may take, if the state says so; `Some(None)`: without end.
+    ///
+    /// # Errors
+    /// A text for its author.
+    pub fn time_limit(&self) -> Result<Option<Option<Duration>>, String> {
+        let Some(value) = &self.timeout_seconds else {
+            return Ok(None);
+        };
+        let own = Object::from_iter([("timeout_seconds".to_owned(), value.clone())]);
+        time_limit(&own)
+            .map(Some)
+            .map_err(|problem| format!("execution_state: {problem}"))
+    }
+
+    /// Whether each `running` is to run one node only.
+    pub fn is_debugged(&self) -> bool {
+        match self.execution_data.get(DEBUG_MODE) {
+            Some(Value::Bool(flag)) => *flag,
+            Some(Value::String(text)) => text.trim().eq_ignore_ascii_case("true"),
+            Some(Value::Null | Value::Number(_) | Value::Array(_) | Value::Object(_)) | None => {
+                false
+            }
+        }
+    }
+
+    /// The execution that this one is to replay, as the platform's API says it at the insert, and the node to begin with.
+    ///
+    /// # Errors
+    /// A text for its author, if it says so and cannot be understood.
+    pub fn replay(&self) -> Result<Option<(Uuid, Option<NodeId>)>, String> {
+        let data = &self.execution_data;
+        let original = data
+            .get("original_execution_id")
+            .filter(|value| !value.is_null());
+        let (Some("replay"), Some(original)) =
+            (data.get("trigger_type").and_then(Value::as_str), original)
+        else {
+            return Ok(None);
+        };
+        let id = original.as_str().and_then(|text| text.trim().parse().ok());
+        let id = id.ok_or_else(|| {
+            format!(
+                "original_execution_id is {original}; it must be the id (a UUID) of an execution"
+            )
+        })?;
+        match data.get("replay_from_node") {
+            None | Some(Value::Null) => Ok(Some((id, None))),
+            Some(Value::String(node)) => Ok(Some((id, Some(node.as_str().into())))),
+            Some(other) => Err(format!(
+                "replay_from_node is {other}; it must be the id of a node, or null"
+            )),
+        }
+    }
+}
+
+/// The key of `execution_data` that has an execution run one node at a time.
+pub const DEBUG_MODE: &str = "debug_mode";
+
+/// The keys of `execution_data` that say that the execution is a replay, if they do: nodes do not see them, so that they
+/// see what those of the original saw.
+pub fn replay_marker(data: &Object) -> &'static [&'static str] {
+    if data.get("trigger_type").and_then(Value::as_str) == Some("replay")
+        && data.contains_key("original_execution_id")
+    {
+        &["trigger_type", "original_execution_id", "replay_from_node"]
+    } else {
+        &[]
     }
 }
 

@@ -4,6 +4,8 @@
 //! An entry always fits its columns: the message is cut at 5,000 characters, the node id at 255, and NUL, which no
 //! text column takes, is replaced. A log row must never make a step fail.
 
+use std::time::Duration;
+
 use crate::ids::{NodeId, Timestamp};
 
 /// `executionlog.message` is `varchar(5000)`.
@@ -144,6 +146,13 @@ impl LogEntry {
         )
     }
 
+    /// In test mode: the node's result is the one that was given for it.
+    pub fn mocked(node: &NodeId, at: Timestamp) -> Self {
+        let message =
+            format!("Node {node} is mocked: it is not run, and ends as mock_results says");
+        Self::new(node.as_str(), Level::Info, &message, at)
+    }
+
     /// It waits for a signal of this type.
     pub fn waiting_for_signal(node: Option<&NodeId>, signal_type: &str, at: Timestamp) -> Self {
         Self::new(
@@ -165,14 +174,12 @@ impl LogEntry {
     }
 }
 
-/// The `error_message` of a node that took too long.
-pub fn node_timed_out(node: &NodeId, seconds: u64) -> String {
-    format!("Node {node} timed out after {seconds} seconds")
-}
-
 /// The `error_message` of an execution that took too long.
-pub fn execution_timed_out(seconds: u64) -> String {
-    format!("Workflow execution timed out after {seconds} seconds")
+pub fn execution_timed_out(limit: Duration) -> String {
+    format!(
+        "Workflow execution timed out after {} seconds",
+        limit.as_secs_f64()
+    )
 }
 
 fn or_system(node: Option<&NodeId>) -> &str {

@@ -8,6 +8,7 @@ pub mod graph_json;
 mod host_state;
 mod json_text;
 pub mod log_entry;
+pub mod mocks;
 mod rounds;
 mod shape;
 pub mod signals;

@@ -22,7 +22,7 @@ use crate::host::json_text::{json_text, push_member, push_text, text_or_null};
 use crate::host::rounds::parallel_round;
 use crate::ids::{NodeId, Timestamp, WorkflowId};
 
-pub use crate::host::host_state::{BadState, HostState, read};
+pub use crate::host::host_state::{BadState, DEBUG_MODE, HostState, read, replay_marker};
 
 type Object = Map<String, Value>;
 
@@ -201,11 +201,18 @@ impl View {
     }
 
     /// Takes over what others wrote into `execution_data` on purpose, such as `test_mode` or a signal: keys that are new
-    /// or changed, apart from the outputs of our own steps. Whether there were any.
+    /// or changed, apart from the outputs of our own steps, and from what marks a replay. Of what is gone only the flag
+    /// `debug_mode` is taken away. Whether there was anything.
     pub fn merge_host(&mut self, execution_data: &Object) -> bool {
         let mut has_changed = false;
+        if !execution_data.contains_key(DEBUG_MODE) && self.data.contains_key(DEBUG_MODE) {
+            Arc::make_mut(&mut self.data).remove(DEBUG_MODE);
+            self.data_texts.remove(DEBUG_MODE);
+        }
+        let marker = replay_marker(execution_data);
         for (key, value) in execution_data {
-            if !self.own_outputs.contains(key) && self.data.get(key) != Some(value) {
+            let is_its_own = self.own_outputs.contains(key) || marker.contains(&key.as_str());
+            if !is_its_own && self.data.get(key) != Some(value) {
                 self.set_data(key.clone(), value.clone(), value.to_string().into());
                 has_changed = true;
             }

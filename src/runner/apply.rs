@@ -25,6 +25,7 @@ impl Drive {
             }
         };
         self.stop_dropped();
+        self.has_done |= !steps.is_empty();
         for step in steps {
             self.view.apply(&step);
             let node = step.node.clone();

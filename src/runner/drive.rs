@@ -9,21 +9,14 @@ use tokio_util::sync::CancellationToken;
 
 use super::Ended;
 use super::graphs::StoredGraph;
-use super::perform::{Call, Performed};
+use super::perform::Performed;
 use super::report::Report;
 use super::session::Session;
-use super::waits::{Waits, perform_checked};
-use crate::activities::{Context, Node};
+use super::waits::Waits;
 use crate::engine::{Command, Event as EngineEvent, Machine, TokenId};
-use crate::host::log_entry::LogEntry;
 use crate::host::state_json::View;
-use crate::ids::{self, NodeId, Timestamp};
+use crate::ids::{NodeId, Timestamp};
 use crate::store::claim::HostWrite;
-use crate::telemetry::Event;
-
-/// A node that has run for this long without anything else to record is announced by a record of its own. Shorter ones
-/// are announced with their result.
-const ANNOUNCE_AFTER: Duration = Duration::from_millis(50);
 
 /// Why no new nodes are started.
 #[derive(Clone, Debug)]
@@ -48,17 +41,21 @@ pub(super) enum Ending {
         node: Option<NodeId>,
         message: String,
     },
+    /// It has taken as long as it may.
+    TimedOut(Duration),
     /// Nothing can be done before that time, or before somebody writes the row.
     Park(Option<Timestamp>),
+    /// It is debugged, and the step is done.
+    Paused,
     /// The worker stops.
     Release,
 }
 
 /// A node in flight.
 pub(super) struct Task {
-    abort: AbortHandle,
+    pub(super) abort: AbortHandle,
     /// Tells what the node may have set going.
-    cancel: CancellationToken,
+    pub(super) cancel: CancellationToken,
 }
 
 impl Task {
@@ -75,7 +72,7 @@ pub(super) struct Drive {
     pub(super) view: View,
     pub(super) graph: Arc<StoredGraph>,
     /// Tasks of their own, so that they go on while this one records or looks; aborted when dropped.
-    in_flight: JoinSet<Performed>,
+    pub(super) in_flight: JoinSet<Performed>,
     /// The same by token: how each is stopped alone.
     pub(super) tasks: HashMap<TokenId, Task>,
     /// What the engine wants done and is not begun yet.
@@ -87,6 +84,12 @@ pub(super) struct Drive {
     pub(super) waits: Waits,
     /// The node that the screens mark: the last that was started, or is about to be.
     pub(super) current_node: Option<NodeId>,
+    /// Whether this run has started a node.
+    pub(super) has_started: bool,
+    /// Whether something was recorded, or is about to be, in this run.
+    pub(super) has_done: bool,
+    /// What ran was cancelled because the execution ends, so this run cannot go on.
+    pub(super) is_cut_short: bool,
 }
 
 impl Drive {
@@ -109,6 +112,9 @@ impl Drive {
             queued: VecDeque::new(),
             hold: Hold::No,
             current_node,
+            has_started: false,
+            has_done: false,
+            is_cut_short: false,
         }
     }
 
@@ -181,8 +187,14 @@ impl Drive {
             self.abandon();
             return end;
         }
+        if self.is_cut_short || self.session.is_out_of_time() {
+            return Some(self.cut_short());
+        }
         if !self.in_flight.is_empty() {
             return None;
+        }
+        if self.is_step_done() {
+            return Some(Ending::Paused);
         }
         let interrupts = &self.session.interrupts;
         if interrupts.hurry.is_cancelled()
@@ -208,6 +220,22 @@ impl Drive {
         }
     }
 
+    /// Its time is over. Should somebody have moved that end meanwhile, it is taken up afresh, since what ran is cancelled.
+    fn cut_short(&mut self) -> Ending {
+        self.abandon();
+        self.is_cut_short = true;
+        match self.session.time.limit() {
+            Some(limit) if self.session.is_out_of_time() => Ending::TimedOut(limit),
+            Some(_) | None => Ending::Release,
+        }
+    }
+
+    /// Whether it is debugged, and this run has done what one `running` is for: it has started a node that has ended, or
+    /// something that a node waited for has come. A node that waits itself, alone, is not done.
+    fn is_step_done(&self) -> bool {
+        self.session.is_debugged && (self.has_done || (self.has_started && !self.queued.is_empty()))
+    }
+
     /// Waits for whatever comes next.
     async fn wait(&mut self) -> Result<(), Ended> {
         if self.in_flight.is_empty() {
@@ -216,7 +244,10 @@ impl Drive {
         }
         // While it is paused no time ends.
         let deadline = (!matches!(self.hold, Hold::Parked))
-            .then(|| self.machine.next_deadline())
+            .then(|| {
+                let ends = self.session.deadline();
+                self.machine.next_deadline().into_iter().chain(ends).min()
+            })
             .flatten()
             .map(|at| self.session.tools.clock.instant_of(at));
         let write_by = self.report.write_by();
@@ -271,75 +302,6 @@ impl Drive {
             Err(error) if error.is_cancelled() => {}
             // `perform` catches panics, so this is the runtime going down.
             Err(error) => tracing::debug!("a node's task ended without a result: {error}"),
-        }
-    }
-
-    /// Starts the nodes that the engine wants run, unless no new ones are to start.
-    fn start_queued(&mut self) {
-        if !matches!(self.hold, Hold::No) || self.session.interrupts.drain.is_cancelled() {
-            return;
-        }
-        for command in std::mem::take(&mut self.queued) {
-            let Command::RunNode {
-                token,
-                node,
-                visit,
-                attempt,
-                waiting_since,
-                round,
-                locals,
-                scope,
-            } = command
-            else {
-                // `ending` has seen Complete and Fail before this.
-                continue;
-            };
-            let Some(spec) = self.graph.graph.node(&node) else {
-                // The engine's tokens are on nodes of this graph.
-                continue;
-            };
-            let id = self.session.claimed.execution_id;
-            let now = self.session.now();
-            // A re-check is not a new start for the people who read the log.
-            if waiting_since.is_none() {
-                self.report.log(LogEntry::executing(&node, now));
-                self.session.tools.telemetry.emit(Event::NodeStarted {
-                    id,
-                    node: node.clone(),
-                    attempt,
-                });
-            }
-            self.report.write_within(ANNOUNCE_AFTER);
-            self.current_node = Some(node.clone());
-            let call = Call {
-                token,
-                node: Node {
-                    id: node.clone(),
-                    node_type: Arc::clone(&spec.node_type),
-                    config: Arc::clone(&spec.config),
-                },
-                context: Context {
-                    execution_id: id,
-                    visit,
-                    attempt,
-                    idempotency_key: ids::idempotency_key(id, &node, visit),
-                    data: self.view.data_in(&scope),
-                    trigger_data: Arc::clone(self.view.trigger_data()),
-                    variables: self.view.variables_in(&scope),
-                    locals: Arc::new(locals),
-                    round,
-                    depth: self.session.claimed.depth,
-                    now,
-                    waiting_since,
-                    cancelled: CancellationToken::new(),
-                },
-                limit: self.session.tools.node_timeout,
-            };
-            let cancel = call.context.cancelled.clone();
-            let abort = self
-                .in_flight
-                .spawn(perform_checked(Arc::clone(&self.session.tools), call));
-            self.tasks.insert(token, Task { abort, cancel });
         }
     }
 

@@ -3,6 +3,7 @@
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
@@ -26,6 +27,8 @@ pub struct StoredGraph {
     pub hash: Vec<u8>,
     /// What is stored there.
     pub source: String,
+    /// How long an execution of it may take, if it says so.
+    pub time_limit: Option<Duration>,
     /// Whether it is known to be stored there. Set by the first runner whose record has brought it.
     is_stored: AtomicBool,
 }
@@ -193,11 +196,15 @@ fn parse(hash: Vec<u8>, source: String, is_stored: bool) -> Result<StoredGraph, 
         None => Vec::new(),
     };
     let graph_config = parts.graph_config.map_or("null", RawValue::get);
-    let graph = graph_json::parse(graph_config, &rows).map_err(|error| broken(&error))?;
+    let parts = graph_json::read(graph_config, &rows).map_err(|error| broken(&error))?;
+    let time_limit = parts.time_limit;
+    let graph = Graph::new(parts.nodes, parts.edges, parts.entry.as_ref())
+        .map_err(|error| broken(&error))?;
     Ok(StoredGraph {
         graph: Arc::new(graph),
         hash,
         source,
+        time_limit,
         is_stored: AtomicBool::new(is_stored),
     })
 }

@@ -1,9 +1,13 @@
 //! What a running execution takes over from its host row when somebody else has written it.
 
+use std::time::Duration;
+
 use super::Ended;
 use super::drive::{Drive, Hold};
-use super::session::{Look, disposition_of, is_over};
+use super::session::Look;
+use super::settle::{disposition_of, is_over};
 use crate::engine::Event as EngineEvent;
+use crate::host::log_entry::{Level, LogEntry};
 use crate::host::state_json;
 use crate::host::status::Disposition as HostDisposition;
 
@@ -39,6 +43,13 @@ impl Drive {
         }
         // A state that cannot be read is not taken over; the next record replaces it by ours.
         if let Ok(state) = state_json::read(write.execution_state.as_deref()) {
+            if let Err(problem) = self.session.take_over(&state) {
+                let text = format!("What was written is not taken over: {problem}");
+                let now = self.session.now();
+                self.report
+                    .log(LogEntry::new("system", Level::Warning, &text, now));
+                self.report.write_within(Duration::ZERO);
+            }
             let is_new = self.view.merge_host(&state.execution_data);
             if is_new {
                 self.apply(EngineEvent::DataChanged);

@@ -14,14 +14,19 @@
 
 mod answers;
 mod apply;
+mod conclude;
 mod drive;
 pub mod graphs;
 pub mod interrupt;
+mod limit;
 mod look;
 mod perform;
+mod replay;
 mod report;
 mod restore;
 mod session;
+mod settle;
+mod start;
 mod waits;
 
 use std::sync::Arc;
@@ -58,6 +63,8 @@ pub struct Tools {
     pub bounds: Bounds,
     /// How long one attempt of a node may take.
     pub node_timeout: Duration,
+    /// How long a whole execution may take that says nothing of it.
+    pub execution_timeout: Option<Duration>,
     /// Whether `workflowexecution.execution_state` is `jsonb`, which refuses the character NUL.
     pub is_state_jsonb: bool,
     /// Where events go.

@@ -3,10 +3,10 @@
 use std::time::{Duration, Instant};
 
 use super::Ended;
-use super::drive::{Drive, Ending, Hold};
+use super::drive::{Drive, Hold};
 use super::session::{News, Sent};
 use crate::clock;
-use crate::engine::{State, Step, WaitReason};
+use crate::engine::Step;
 use crate::host::log_entry::LogEntry;
 use crate::host::state_json::Published;
 use crate::telemetry::Event;
@@ -77,6 +77,11 @@ impl Report {
         self.events.push(event);
     }
 
+    /// An event that tells of what is recorded next.
+    pub(super) fn emit_later(&mut self, event: Event) {
+        self.events.push(event);
+    }
+
     pub(super) fn write_by(&self) -> Option<Instant> {
         self.write_by
     }
@@ -95,104 +100,9 @@ impl Drive {
             .map(drop)
     }
 
-    /// Ends this run in one record. `Ok`: somebody has written the row meanwhile, and the loop goes on with that.
-    pub(super) async fn conclude(&mut self, ending: &Ending) -> Result<(), Ended> {
-        let now = self.session.now();
-        let id = self.session.claimed.execution_id;
-        let name = self.session.name.clone();
-        let (disposition, status, closing, ended) = match ending {
-            Ending::Completed => {
-                let closing = (
-                    LogEntry::execution_completed(now),
-                    Event::ExecutionCompleted { id, name },
-                );
-                (Disposition::Finish, "completed", Some(closing), Ended::Done)
-            }
-            Ending::Failed { node, message } => {
-                let closing = (
-                    LogEntry::failed_permanently(node.as_ref(), message, now),
-                    Event::ExecutionFailed {
-                        id,
-                        name,
-                        error: message.clone(),
-                    },
-                );
-                (Disposition::Finish, "failed", Some(closing), Ended::Done)
-            }
-            Ending::Park(until) => {
-                let status = match self.machine.state() {
-                    State::Waiting {
-                        reason: WaitReason::Signal,
-                        ..
-                    } => "waiting_for_signal",
-                    State::Waiting {
-                        reason: WaitReason::Retry,
-                        ..
-                    } if until.is_some() => "failed",
-                    State::Waiting { .. }
-                    | State::Running { .. }
-                    | State::Completed
-                    | State::Failed { .. } => "running",
-                };
-                (
-                    Disposition::Park(*until),
-                    status,
-                    None,
-                    Ended::Parked { until: *until },
-                )
-            }
-            Ending::Release => (Disposition::Release, "running", None, Ended::Drained),
-        };
-        let error = match ending {
-            Ending::Failed { message, .. } => Some(message.clone()),
-            Ending::Park(_) if status == "failed" => self
-                .machine
-                .last_failure()
-                .map(|failure| failure.message.to_owned()),
-            Ending::Completed | Ending::Park(_) | Ending::Release => None,
-        };
-        if self.send(disposition, status, error, closing).await? {
-            return Err(ended);
-        }
-        Ok(())
-    }
-
-    /// Ends an execution that its parent no longer wants.
-    pub(super) async fn terminate(&mut self, reason: &str) -> Ended {
-        let message = format!("Execution terminated: {reason}");
-        self.hold = Hold::No;
-        loop {
-            let now = self.session.now();
-            let (id, name) = (self.session.claimed.execution_id, self.session.name.clone());
-            let closing = (
-                LogEntry::terminated(self.current_node.as_ref(), reason, now),
-                Event::ExecutionFailed {
-                    id,
-                    name,
-                    error: message.clone(),
-                },
-            );
-            let error = Some(message.clone());
-            match self
-                .send(Disposition::Finish, "failed", error, Some(closing))
-                .await
-            {
-                Ok(true) => return Ended::Done,
-                Err(ended) => return ended,
-                Ok(false) => {
-                    if let Hold::Over(write) = &self.hold {
-                        let write = write.clone();
-                        return self.settle_over(&write).await;
-                    }
-                    self.hold = Hold::No;
-                }
-            }
-        }
-    }
-
     /// Sends a record. `true`: it was taken whole. `false`: somebody has written the row; what is done is recorded, the
     /// row was looked at, and the disposition did not take effect.
-    async fn send(
+    pub(super) async fn send(
         &mut self,
         disposition: Disposition,
         status: &str,
@@ -216,7 +126,10 @@ impl Drive {
         }
         let published_bytes = publish.execution_state.as_ref().map(String::len);
         let news = News {
-            checkpoint: self.machine.checkpoint().to_json().ok(),
+            checkpoint: self.session.checkpoint_text(
+                &self.machine,
+                self.is_cut_short && disposition == Disposition::Finish,
+            ),
             graph: self.graph_to_record(),
             input: self.input_to_record(),
             steps: std::mem::take(&mut self.report.steps),
@@ -270,8 +183,9 @@ impl Drive {
                 self.session.host_status.clone()
             }
         };
+        // Not when it is parked until: that may be the end of its time.
         let next_retry_at = match disposition {
-            Disposition::Park(Some(at)) if status == "failed" => Some(at),
+            Disposition::Park(_) if status == "failed" => self.machine.next_deadline(),
             _ => None,
         };
         let published = Published {

@@ -5,13 +5,13 @@ use std::sync::Arc;
 use super::drive::Drive;
 use super::graphs::{NoGraph, StoredGraph};
 use super::session::{Look, News, Session};
-use super::{Ended, Runner};
-use crate::engine::{Checkpoint, History, Machine, Origin, Step};
+use super::{Ended, Runner, replay};
+use crate::engine::{Checkpoint, History, Machine, Origin, State, Step, WaitReason};
 use crate::host::state_json::View;
 use crate::host::state_json::{self, HostState};
 use crate::host::status::{self, Disposition as HostDisposition, HostStatus};
-use crate::ids::NodeId;
-use crate::store::claim::{HostRow, RecordedStep};
+use crate::ids::{ExecutionId, NodeId};
+use crate::store::claim::{HostRow, RecordedStep, Replay};
 use crate::store::{StoreError, with_causes};
 use crate::telemetry::Event;
 
@@ -22,7 +22,7 @@ const MAX_RESCUES: i32 = 10;
 const UNREADABLE_STATE: &str = "unreadable_execution_state";
 
 /// Why an execution cannot be taken up.
-enum Obstacle {
+pub(super) enum Obstacle {
     /// Its own rows are broken. For its owner.
     Broken(String),
     /// The database did not answer.
@@ -78,13 +78,23 @@ pub(super) async fn take_up(runner: Runner) -> Ended {
         return session.fail_unrun(Some(&view), &message).await;
     }
     match restore(&mut session, &host).await {
-        Ok((machine, view, graph)) => {
+        Ok(restored) => {
             let reason = session.claimed.cancel_reason.clone();
+            let Restored {
+                machine,
+                view,
+                graph,
+                copied,
+            } = restored;
             let mut drive = Drive::new(session, machine, view, graph);
+            for step in copied {
+                drive.report.add(step);
+            }
             match reason {
                 Some(reason) => drive.terminate(&reason).await,
                 None => {
                     drive.announce(&host);
+                    drive.warn_of_unknown_mocks();
                     drive.run().await
                 }
             }
@@ -106,7 +116,7 @@ pub(super) async fn take_up(runner: Runner) -> Ended {
 /// Somebody has ended it. What it had done is shown with that, and it leaves the run queue.
 async fn settle(mut session: Session, host: &HostRow) -> Ended {
     let restored = match restore(&mut session, host).await {
-        Ok((machine, view, _)) => Some((machine, view)),
+        Ok(restored) => Some((restored.machine, restored.view)),
         // There is nothing to show beyond what the row shows already.
         Err(Obstacle::Broken(_)) => None,
         Err(Obstacle::Store(_)) => return session.give_back().await,
@@ -120,32 +130,28 @@ async fn settle(mut session: Session, host: &HostRow) -> Ended {
     }
 }
 
-async fn restore(
-    session: &mut Session,
-    host: &HostRow,
-) -> Result<(Machine, View, Arc<StoredGraph>), Obstacle> {
+/// A running machine, and what goes with it.
+struct Restored {
+    machine: Machine,
+    view: View,
+    graph: Arc<StoredGraph>,
+    /// A replay's: steps of its original that become its own with its first record.
+    copied: Vec<Step>,
+}
+
+async fn restore(session: &mut Session, host: &HostRow) -> Result<Restored, Obstacle> {
     let graph = load_graph(session, host).await?;
     let state = state_json::read(host.execution_state.as_deref())
         .map_err(|error| Obstacle::Broken(error.to_string()))?;
-    let broken = |error: &(dyn std::error::Error + 'static)| Obstacle::Broken(with_causes(error));
-    let Some(text) = &session.claimed.checkpoint else {
-        let mut view = View::new(&session.identity(host), state.trigger_data(&graph.graph));
-        view.adopt(&state);
-        let origin = Origin {
-            start_at: begun_by_another(host, &state),
-            retry_count: u32::try_from(host.retry_count).unwrap_or(0),
-        };
-        let machine = Machine::restore(
-            Arc::clone(&graph.graph),
-            None,
-            &origin,
-            &History::default(),
-            (session.tools.retry, session.tools.bounds),
-        )
-        .map_err(|error| broken(&error))?;
-        return Ok((machine, view, graph));
+    let general = graph.time_limit.or(session.tools.execution_timeout);
+    session.time.set_general(general);
+    let Some(text) = session.claimed.checkpoint.clone() else {
+        session.take_over(&state).map_err(Obstacle::Broken)?;
+        return begin(session, (host, &state), graph).await;
     };
-    let checkpoint = Checkpoint::from_json(text).map_err(|error| broken(&error))?;
+    let checkpoint = Checkpoint::from_json(&text).map_err(|error| broken(&error))?;
+    session.time.set_own(checkpoint.time_limit());
+    session.take_over(&state).map_err(Obstacle::Broken)?;
     let recorded = session
         .tools
         .store
@@ -169,7 +175,7 @@ async fn restore(
         view.apply(step);
     }
     session.has_new_data = view.merge_host(&state.execution_data);
-    let machine = Machine::restore(
+    let mut machine = Machine::restore(
         Arc::clone(&graph.graph),
         Some(checkpoint),
         &Origin::default(),
@@ -177,7 +183,84 @@ async fn restore(
         (session.tools.retry, session.tools.bounds),
     )
     .map_err(|error| broken(&error))?;
-    Ok((machine, view, graph))
+    retry_as_asked(&mut machine, host);
+    Ok(Restored {
+        machine,
+        view,
+        graph,
+        copied: Vec::new(),
+    })
+}
+
+/// A new execution, one that another worker has begun, or a replay.
+async fn begin(
+    session: &mut Session,
+    (host, state): (&HostRow, &HostState),
+    graph: Arc<StoredGraph>,
+) -> Result<Restored, Obstacle> {
+    let replay = match &session.claimed.replay {
+        Some(replay) => Some(replay.clone()),
+        // It came into the run queue when no trigger could see what it asks for.
+        None => state
+            .replay()
+            .map_err(Obstacle::Broken)?
+            .map(|(id, from)| Replay {
+                original: ExecutionId(id),
+                from,
+            }),
+    };
+    let (view, copied, origin) = match replay {
+        Some(replay) => {
+            let (view, copied) = replay::begin(session, (host, state), &graph, &replay).await?;
+            let origin = Origin {
+                start_at: replay.from,
+                retry_count: 0,
+            };
+            (view, copied, origin)
+        }
+        None => {
+            let mut view = View::new(&session.identity(host), state.trigger_data(&graph.graph));
+            view.adopt(state);
+            let origin = Origin {
+                start_at: begun_by_another(host, state),
+                retry_count: u32::try_from(host.retry_count).unwrap_or(0),
+            };
+            (view, Vec::new(), origin)
+        }
+    };
+    let machine = Machine::restore(
+        Arc::clone(&graph.graph),
+        None,
+        &origin,
+        &History::from_steps(&copied),
+        (session.tools.retry, session.tools.bounds),
+    )
+    .map_err(|error| broken(&error))?;
+    Ok(Restored {
+        machine,
+        view,
+        graph,
+        copied,
+    })
+}
+
+/// Somebody may have had enough of waiting for a retry. It was parked as `failed`, so `running` is theirs, and means all
+/// retries; a retry time that has come means the one that it is the time of.
+fn retry_as_asked(machine: &mut Machine, host: &HostRow) {
+    let waits_for_a_retry = matches!(
+        machine.state(),
+        State::Waiting {
+            reason: WaitReason::Retry,
+            ..
+        }
+    );
+    if waits_for_a_retry && (host.status == "running" || host.is_retry_due) {
+        machine.retry_now(host.status != "running");
+    }
+}
+
+fn broken(error: &(dyn std::error::Error + 'static)) -> Obstacle {
+    Obstacle::Broken(with_causes(error))
 }
 
 async fn load_graph(session: &Session, host: &HostRow) -> Result<Arc<StoredGraph>, Obstacle> {
@@ -227,7 +310,9 @@ impl Drive {
         let session = &self.session;
         let id = session.claimed.execution_id;
         let name = host.execution_name.clone();
-        if host.status == "failed" {
+        if session.is_out_of_time() {
+            // It is taken up to be ended.
+        } else if host.status == "failed" {
             session.tools.telemetry.emit(Event::Retrying { id, name });
         } else if session.claimed.checkpoint.is_none() {
             session

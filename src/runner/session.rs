@@ -7,16 +7,15 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::interrupt::Interrupts;
+use super::limit::TimeLimit;
 use super::waits::WaitNews;
 use super::{Ended, Tools};
 use crate::engine::{Machine, Step};
 use crate::host::log_entry::LogEntry;
-use crate::host::state_json::{Identity, Published, View};
-use crate::host::status::{self, Disposition as HostDisposition, HostStatus};
+use crate::host::state_json::{HostState, Identity, Published, View};
 use crate::host::without_nul;
 use crate::ids::{Timestamp, WorkerId};
 use crate::store::claim::{Claimed, HostRow, HostWrite};
-use crate::telemetry::Event;
 use crate::writer::{Disposition, Publish, Record, RecordError, Recorded};
 
 /// How long a runner waits before it hands back what it could not load.
@@ -41,6 +40,10 @@ pub(super) struct Session {
     pub(super) is_input_recorded: bool,
     /// Somebody has written into `execution_data` since the last record.
     pub(super) has_new_data: bool,
+    /// How long it may take.
+    pub(super) time: TimeLimit,
+    /// Whether each `running` runs one node only: the flag in the host row, as last seen.
+    pub(super) is_debugged: bool,
 }
 
 /// What a record brings, beside what the session knows.
@@ -96,6 +99,8 @@ impl Session {
             revision: claimed.revision,
             is_input_recorded: false,
             has_new_data: false,
+            time: TimeLimit::from(claimed.timed_from),
+            is_debugged: false,
             claimed,
         }
     }
@@ -112,6 +117,34 @@ impl Session {
 
     pub(super) fn now(&self) -> Timestamp {
         self.tools.clock.now()
+    }
+
+    /// Takes over what the host row's state says of how the execution is to run.
+    pub(super) fn take_over(&mut self, state: &HostState) -> Result<(), String> {
+        self.is_debugged = state.is_debugged();
+        if let Some(own) = state.time_limit()? {
+            self.time.set_own(own);
+        }
+        Ok(())
+    }
+
+    /// When it has taken as long as it may. While it is debugged people decide how long it takes.
+    pub(super) fn deadline(&self) -> Option<Timestamp> {
+        self.time.deadline().filter(|_| !self.is_debugged)
+    }
+
+    /// Whether it has.
+    pub(super) fn is_out_of_time(&self) -> bool {
+        self.deadline().is_some_and(|at| at <= self.now())
+    }
+
+    /// The engine's state as it is stored. `is_cut_short`: the execution ends, and not by what its nodes have done.
+    pub(super) fn checkpoint_text(&self, machine: &Machine, is_cut_short: bool) -> Option<String> {
+        let mut checkpoint = machine.checkpoint().with_time_limit(self.time.own());
+        if is_cut_short {
+            checkpoint = checkpoint.asking_afresh();
+        }
+        checkpoint.to_json().ok()
     }
 
     /// Makes a record durable. Waits while the database is away and while somebody else has locked the host row.
@@ -188,6 +221,7 @@ impl Session {
             {
                 Ok(Some(write)) => {
                     self.host_version = write.host_version;
+                    self.time.set_from(write.timed_from);
                     self.host_status.clone_from(&write.status);
                     return Look::Host(write);
                 }
@@ -240,142 +274,4 @@ impl Session {
             }
         }
     }
-
-    /// Takes an execution that somebody has ended off the run queue, with what it had done in its row.
-    /// `news` holds what is not yet recorded of that.
-    pub(super) async fn settle(
-        &mut self,
-        restored: Option<(&Machine, &View)>,
-        write: &HostWrite,
-        mut news: News,
-    ) -> Ended {
-        let mut write = write.clone();
-        if let Some((machine, _)) = restored {
-            news.waits.withdraw(machine);
-        }
-        loop {
-            news.publish = restored.as_ref().map(|(machine, view)| {
-                let current_node = machine.current_node();
-                let published = Published {
-                    status: &write.status,
-                    current_node_id: current_node,
-                    error_message: write.error_message.as_deref(),
-                    retry_count: machine.retry_count(),
-                    next_retry_at: None,
-                };
-                Publish {
-                    status: write.status.clone(),
-                    current_node_id: current_node.map(|node| node.as_str().to_owned()),
-                    execution_state: Some(self.state_text(view, &published)),
-                    error_message: write.error_message.clone(),
-                    retry_count: i32::try_from(machine.retry_count()).unwrap_or(i32::MAX),
-                    next_retry_at: None,
-                }
-            });
-            news.checkpoint = restored
-                .as_ref()
-                .and_then(|(machine, _)| machine.checkpoint().to_json().ok());
-            match self.send(&news, Disposition::Finish).await {
-                Sent::Committed => {
-                    let id = self.claimed.execution_id;
-                    self.tools.telemetry.emit(Event::ExecutionStopped {
-                        id,
-                        status: write.status,
-                    });
-                    return Ended::Done;
-                }
-                Sent::LeaseLost | Sent::Refused(_) => return Ended::LeaseLost,
-                Sent::HostChanged => match self.look().await {
-                    Look::Gone => return Ended::LeaseLost,
-                    Look::Host(newer) => {
-                        // Steps and log are in.
-                        news = News::default();
-                        if !is_over(&newer) {
-                            return self.give_back().await;
-                        }
-                        write = newer;
-                    }
-                },
-            }
-        }
-    }
-
-    /// Fails an execution that cannot be run at all, with a message for its owner.
-    pub(super) async fn fail_unrun(&mut self, view: Option<&View>, message: &str) -> Ended {
-        let mut view = view;
-        loop {
-            let now = self.now();
-            let retry_count = self
-                .claimed
-                .host
-                .as_ref()
-                .map_or(0, |host| host.retry_count);
-            let published = Published {
-                status: "failed",
-                current_node_id: None,
-                error_message: Some(message),
-                retry_count: u32::try_from(retry_count).unwrap_or(0),
-                next_retry_at: None,
-            };
-            let publish = Publish {
-                status: "failed".to_owned(),
-                current_node_id: None,
-                execution_state: view.map(|view| self.state_text(view, &published)),
-                error_message: Some(message.replace('\0', "\u{fffd}")),
-                retry_count,
-                next_retry_at: None,
-            };
-            let closing_log = vec![LogEntry::failed_permanently(None, message, now)];
-            let news = News {
-                closing_log,
-                publish: Some(publish),
-                ..News::default()
-            };
-            match self.send(&news, Disposition::Finish).await {
-                Sent::Committed => {
-                    self.tools.telemetry.emit(Event::ExecutionFailed {
-                        id: self.claimed.execution_id,
-                        name: self.name.clone(),
-                        error: message.to_owned(),
-                    });
-                    return Ended::Done;
-                }
-                Sent::LeaseLost => return Ended::LeaseLost,
-                // The state cannot be stored either: leave it, and say the rest.
-                Sent::Refused(_) if view.is_some() => view = None,
-                Sent::Refused(refusal) => {
-                    let error = format!(
-                        "execution {} cannot be failed: {refusal}",
-                        self.claimed.execution_id
-                    );
-                    self.tools.telemetry.emit(Event::WorkerError { error });
-                    return Ended::LeaseLost;
-                }
-                Sent::HostChanged => match self.look().await {
-                    Look::Gone => return Ended::LeaseLost,
-                    Look::Host(write) if is_over(&write) => {
-                        return self.settle(None, &write, News::default()).await;
-                    }
-                    Look::Host(_) => {}
-                },
-            }
-        }
-    }
-}
-
-/// What the host row asks for.
-pub(super) fn disposition_of(write: &HostWrite) -> HostDisposition {
-    status::disposition(
-        &HostStatus::parse(&write.status),
-        write.is_completed,
-        write.has_next_retry,
-    )
-}
-
-/// Whether somebody has ended the execution.
-pub(super) fn is_over(write: &HostWrite) -> bool {
-    matches!(
-        disposition_of(write),
-        HostDisposition::Final | HostDisposition::Unknown
-    )
 }

@@ -18,6 +18,7 @@ use crate::engine::{
     Awaited, Event as EngineEvent, FailureKind, Machine, NodeResult, SignalWait, TokenId, Waiting,
 };
 use crate::host::log_entry::{Level, LogEntry};
+use crate::host::mocks::{MOCK_RESULTS, TEST_MODE};
 use crate::host::signals::{OpenWait, SignalRow, match_signals};
 use crate::ids::{ExecutionId, WorkflowId};
 use crate::store::StoreError;
@@ -172,7 +173,14 @@ impl Drive {
             }
         }
         if let Some((child, is_awaited)) = &performed.child {
-            let input = Value::Object(child.input.clone()).to_string();
+            let mut input = child.input.clone();
+            // What is tested does nothing for real in other workflows either.
+            for key in [TEST_MODE, MOCK_RESULTS] {
+                if let Some(value) = self.view.data().get(key) {
+                    input.insert(key.to_owned(), value.clone());
+                }
+            }
+            let input = Value::Object(input).to_string();
             self.waits.news.children.push(NewChild {
                 id: ExecutionId(child.id),
                 name: child.name.clone(),

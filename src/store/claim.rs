@@ -76,6 +76,8 @@ pub struct HostRow {
     pub retry_count: i32,
     /// Whether `next_retry_at` is set.
     pub has_next_retry: bool,
+    /// Whether it has come.
+    pub is_retry_due: bool,
     /// Names one version of the workflow's row; `None` if the workflow is gone.
     pub workflow_row_version: Option<String>,
 }
@@ -130,6 +132,8 @@ pub struct Held {
 pub struct HostWrite {
     /// The version to name in the next record.
     pub host_version: i32,
+    /// From when the time-out counts: later by as long as it was paused.
+    pub timed_from: Timestamp,
     /// `status`.
     pub status: String,
     /// `execution_state` as text.
@@ -219,6 +223,7 @@ impl Store {
             .map(|row| {
                 Ok(HostWrite {
                     host_version: row.try_get("host_version")?,
+                    timed_from: row.try_get("timed_from")?,
                     status: row.try_get("status")?,
                     execution_state: row.try_get("execution_state")?,
                     error_message: row.try_get("error_message")?,
@@ -273,6 +278,7 @@ fn claimed_from(row: &Row) -> Result<Claimed, StoreError> {
             execution_state: row.try_get("execution_state")?,
             retry_count: row.try_get("retry_count")?,
             has_next_retry: row.try_get("has_next_retry")?,
+            is_retry_due: row.try_get("is_retry_due")?,
             workflow_row_version: row.try_get("workflow_row_version")?,
         })
     } else {

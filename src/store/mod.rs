@@ -15,6 +15,7 @@ pub mod migrate;
 pub mod record;
 pub mod repair;
 pub mod schedules;
+pub mod replay;
 pub mod signals;
 pub mod sql;
 pub mod workers;

@@ -43,6 +43,7 @@ statements! {
     LOAD_SIGNALS = "load_signals" [UUID];
     LOAD_CHILDREN = "load_children" [UUID_ARRAY];
     LOAD_WORKFLOW_FACTS = "load_workflow_facts" [UUID];
+    LOAD_ORIGINAL = "load_original" [UUID];
     LOAD_HOST_ROW = "load_host_row" [UUID, INT8];
     RECORD = "record" [
         UUID,

@@ -90,6 +90,11 @@ pub enum Event {
         /// Why.
         error: String,
     },
+    /// An execution has taken as long as it may, and that is recorded; `ExecutionFailed` follows.
+    ExecutionTimedOut {
+        /// Its id.
+        id: ExecutionId,
+    },
     /// An execution will be tried again.
     RetryScheduled {
         /// Its id.

@@ -49,6 +49,7 @@ pub(super) fn write(event: &Event) {
         | Event::NodeFailed { .. }
         | Event::ExecutionCompleted { .. }
         | Event::ExecutionFailed { .. }
+        | Event::ExecutionTimedOut { .. }
         | Event::RetryScheduled { .. }
         | Event::Retrying { .. }
         | Event::SignalProcessed { .. }
@@ -129,6 +130,9 @@ fn of_an_execution(event: &Event) {
         }
         Event::ExecutionFailed { id, name, error } => {
             warn!(execution.id = %id, "❌ Execution failed: {name}: {error}");
+        }
+        Event::ExecutionTimedOut { id } => {
+            warn!(execution.id = %id, "⏱️  Workflow execution {id} timed out");
         }
         Event::RetryScheduled {
             id,

@@ -48,6 +48,8 @@ mod run;
 mod schedules;
 /// The statements in sql/queries.
 mod sql_files;
+/// Time-outs, replays, debug steps, test mode, guards: what others do to an execution.
+mod steering;
 /// Templates in configurations, and nodes that compute with the data.
 mod templates;
 /// Waits for signals and for children, in the database.

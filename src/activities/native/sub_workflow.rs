@@ -14,6 +14,7 @@ use crate::activities::{
     Activity, ChildStart, Context, Failure, Node, Object, Outcome, Running, Spec,
 };
 use crate::expr::Language;
+use crate::host::state_json::DEBUG_MODE;
 use crate::ids;
 
 /// How long a child is waited for unless the node says otherwise: an hour.
@@ -123,7 +124,12 @@ impl SubWorkflow {
     async fn input(&self, node: &Node, context: &Context) -> Result<Object, Failure> {
         let mut input = match config::value(&node.config, "input_data") {
             None if config::value(&node.config, "input_mapping").is_some() => Object::new(),
-            None => (*context.data).clone(),
+            // Who debugs an execution steps through that one alone.
+            None => {
+                let mut data = (*context.data).clone();
+                data.remove(DEBUG_MODE);
+                data
+            }
             Some(Value::Object(input)) => input.clone(),
             Some(other) => return Err(config::wrong("input_data", other, "an object")),
         };

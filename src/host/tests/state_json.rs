@@ -1,5 +1,7 @@
 //! What the screens get, and what is taken over from others.
 
+use std::collections::HashSet;
+
 use serde_json::{Map, Value, json};
 
 use crate::engine::{Edge, Graph, GraphNode, Step, StepStatus};
@@ -278,16 +280,57 @@ fn the_trigger_data_of_an_adopted_execution_is_what_no_node_left() {
 }
 
 #[test]
-fn a_replay_takes_over_what_had_ended_before_its_node() {
-    let before = earlier().before(&"a".into());
+fn a_replay_takes_over_what_the_nodes_that_run_again_have_not_left() {
+    let again = HashSet::from([NodeId::from("a"), NodeId::from("b")]);
+    let before = earlier().without(&again);
     assert_eq!(before.completed_node_ids, [NodeId::from("t")]);
-    assert_eq!(before.execution_data["b_output"], json!({"k": 1}));
+    assert!(!before.execution_data.contains_key("b_output"));
+    assert_eq!(before.execution_data["n"], 1);
     let mut view = view(&json!({}));
     view.adopt(&before);
     assert_eq!(
         shown(&view, &RUNNING)["node_results"],
         json!({"t": recorded_result("t", "success")})
     );
+}
+
+#[test]
+fn a_removed_debug_flag_is_gone_and_a_replay_is_told_by_its_marker() {
+    let mut view = view(&json!({"n": 1, "debug_mode": true}));
+    assert!(view.merge_host(&object(&json!({"n": 2}))));
+    assert_eq!(Value::Object((**view.data()).clone()), json!({"n": 2}));
+    let id = "541b26d0-a399-4e6e-8ce5-bf0705d8dd2f";
+    let marked =
+        json!({"trigger_type": "replay", "original_execution_id": id, "replay_from_node": "b"});
+    view.merge_host(&object(&marked));
+    assert_eq!(Value::Object((**view.data()).clone()), json!({"n": 2}));
+    let replay = |data: Value| {
+        let text = json!({ "execution_data": data }).to_string();
+        read(Some(&text)).unwrap().replay()
+    };
+    assert_eq!(
+        replay(marked),
+        Ok(Some((id.parse().unwrap(), Some("b".into()))))
+    );
+    assert_eq!(replay(json!({"trigger_type": "replay"})), Ok(None));
+    assert_eq!(
+        replay(json!({"trigger_type": "replay", "original_execution_id": 7})),
+        Err("original_execution_id is 7; it must be the id (a UUID) of an execution".to_owned())
+    );
+}
+
+#[test]
+fn a_time_limit_is_a_number_of_seconds() {
+    let limit = |state: Value| read(Some(&state.to_string())).unwrap().time_limit();
+    assert_eq!(limit(json!({})), Ok(None));
+    assert_eq!(limit(json!({"timeout_seconds": null})), Ok(Some(None)));
+    let half = Some(std::time::Duration::from_millis(500));
+    assert_eq!(limit(json!({"timeout_seconds": 0.5})), Ok(Some(half)));
+    assert_eq!(
+        limit(json!({"timeout_seconds": 0})),
+        Err("execution_state: timeout_seconds is 0; it must be more than 0".to_owned())
+    );
+    assert!(limit(json!({"timeout_seconds": "soon"})).is_err());
 }
 
 #[test]

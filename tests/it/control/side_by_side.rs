@@ -5,8 +5,8 @@ use serde_json::json;
 use super::sub_workflow::{child_of, start};
 use super::{Stage, successes};
 use crate::support::flow::{
-    branch, chain, count, edge, get, graph, host_row, insert_workflow, log, node, set, steps,
-    trigger, wait_for_calls, wait_for_completion, wait_for_end,
+    branch, chain, count, edge, get, graph, host_row, insert_workflow, log, node, restart, set,
+    steps, trigger, wait_for_calls, wait_for_completion, wait_for_end,
 };
 use crate::support::state::assert_api_can_read;
 use crate::support::wait::{SOON, wait_until};
@@ -197,9 +197,7 @@ async fn a_failed_loop_that_is_set_running_again_goes_on_in_its_round() {
     let execution = stage.run(&graph).await;
     let row = wait_for_end(&stage.client, execution).await;
     assert_eq!(row.status, "failed");
-    let again =
-        "UPDATE workflowexecution SET status = 'running', completed_at = NULL WHERE id = $1";
-    stage.client.execute(again, &[&execution]).await.unwrap();
+    restart(&stage.client, execution).await;
     let row = wait_for_completion(&stage.client, execution).await;
     assert_eq!(row.output("l")["results"].as_array().unwrap().len(), 4);
     let keys: Vec<String> = stage.hits.all().into_iter().map(|hit| hit.key).collect();

@@ -119,6 +119,21 @@ pub(crate) async fn insert_with(client: &Client, workflow: Uuid, data: &Value) -
     row.get(0)
 }
 
+/// Has a finished execution go on where it ended, as `retry` does it.
+pub(crate) async fn restart(client: &Client, execution: Uuid) {
+    client
+        .batch_execute(&format!(
+            "BEGIN;
+             SELECT set_config('workflow_worker.restart', 'on', true);
+             UPDATE workflowexecution
+             SET status = 'running', completed_at = NULL, error_message = NULL, next_retry_at = NULL
+             WHERE id = '{execution}';
+             COMMIT;"
+        ))
+        .await
+        .unwrap();
+}
+
 /// What a host row says.
 #[derive(Clone, Debug)]
 pub(crate) struct HostRow {
