@@ -2,8 +2,7 @@
 
 default  a queue as register_queue() has it: polled every second, no limit on concurrency (a limit of 10 would allow no
          more than 10 workflows per poll, so the common concurrency is not imposed here).
-best     https://docs.dbos.dev/python/reference/queues and …/configuration: polled every 10 ms, at most 100 workflows at
-         a time, a pool of 50 connections.
+best     https://docs.dbos.dev/python/reference/queues and …/configuration: polled every 10 ms, a pool of 50 connections.
 direct   no queue: the process that runs the workflow also starts it (DBOS.start_workflow), which is DBOS's fastest way.
          There is no other process to commit, so only the time from the call is measured, and no drain.
 
@@ -21,7 +20,7 @@ QUEUE = "bench"
 VERSION = "bench"
 SETTINGS = {
     "default": {"queue": {}, "config": {}},
-    "best": {"queue": {"polling_interval_sec": 0.01, "worker_concurrency": 100}, "config": {"sys_db_pool_size": 50}},
+    "best": {"queue": {"polling_interval_sec": 0.01}, "config": {"sys_db_pool_size": 50}},
     "direct": {"queue": {}, "config": {}},
 }
 tally = None
@@ -94,12 +93,12 @@ if __name__ == "__main__":
     verb, *rest = arguments()
     if verb == "describe":
         describe(
-            peer="DBOS",
+            peer="DBOS (Python)",
             version=version("dbos"),
             five_steps="five durable steps",
             settings={
                 "default": {"text": "queue polled every 1 s, no limit", "poll_seconds": 1},
-                "best": {"text": "queue polled every 10 ms, 100 at a time, pool 50", "poll_seconds": 0.01},
+                "best": {"text": "queue polled every 10 ms, no limit, pool 50", "poll_seconds": 0.01},
                 "direct": {"text": "started in the worker's own process", "poll_seconds": 0, "in_process": True},
             },
             pending="SELECT EXISTS (SELECT FROM dbos.workflow_status WHERE status IN ('ENQUEUED', 'PENDING'))",

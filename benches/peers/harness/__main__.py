@@ -11,7 +11,7 @@ import shlex
 import sys
 
 from . import cluster, limits, measure, report
-from .options import parse, programs
+from .options import LONGEST_SETTLE, parse, programs
 from .program import Failed, Peer
 
 PROBE_SECONDS = 1.0
@@ -32,6 +32,7 @@ def cells_of(peer: Peer, setting: str, options: argparse.Namespace) -> list:
         latency_seconds=options.latency,
         drain_seconds=options.patience,
         concurrency=options.concurrency,
+        longest_settle=LONGEST_SETTLE[options.quick],
     )
 
     in_process = peer.settings[setting].get("in_process", False)
@@ -84,7 +85,7 @@ def measure_cell(server, results, peer: Peer, setting: str, number: int, cell: t
 
 
 def template_of(peer: Peer, setting: str) -> str:
-    return f"{peer.name}-{setting}"
+    return f"{peer.key}-{setting}"
 
 
 def measure_all(server, peers: list, options: argparse.Namespace, logs: pathlib.Path) -> report.Results:
@@ -97,7 +98,7 @@ def measure_all(server, peers: list, options: argparse.Namespace, logs: pathlib.
         except Failed as error:
             results.add(peer.name, setting, "setup", 0, {"error": str(error)})
             competitors.remove((peer, setting))
-    probe = [os.environ.get("BENCH_PROBE", "probe")]
+    probe = [str(pathlib.Path(os.environ["BENCH_BIN"]) / "probe")]
     limits_url = server.create("limits")
     for number in range(1, options.rounds + 1):
         progress(f"round {number} of {options.rounds}: the limits of PostgreSQL {server.version}")
@@ -142,16 +143,21 @@ def main() -> int:
     server = None
     try:
         commands = programs()
-        peers = [Peer(commands[name], logs) for name in options.peers]
+        peers = [Peer(name, commands[name], logs) for name in options.peers]
         server = cluster.Cluster(os.environ["BENCH_PG_BIN"], os.environ["BENCH_DATA"])
         results = measure_all(server, peers, options, logs)
     except Failed as error:
         raise SystemExit(f"error: {error}") from None
+    except KeyboardInterrupt:
+        progress("interrupted; nothing is reported")
+        return 130
     finally:
         if server:
             server.close()
     head = results.as_json()[0]
     print(f"{head['date']}, {head['machine']}, PostgreSQL {head['postgresql']}\n{head['command']}\n")
+    if options.quick:
+        print("These figures are of --quick: they show that everything works, and nothing else.\n")
     print(report.table(results))
     if options.json:
         options.json.write_text(json.dumps(results.as_json(), indent=1, ensure_ascii=False) + "\n")

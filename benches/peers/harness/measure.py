@@ -1,5 +1,6 @@
 """The scenarios, the same code for every competitor."""
 
+import contextlib
 import dataclasses
 import random
 import time
@@ -10,8 +11,11 @@ from .program import Failed, Peer, Program
 
 # Not measured: caches fill, plans are made, code is compiled.
 WARM_UP = 3
-# A worker that has just said that it is ready has connections to open and queries to prepare.
+# A worker that has just said that it is ready has connections to open and queries to prepare. A peer that needs longer
+# until it is what its settings say has `settle_seconds`.
 SETTLE_SECONDS = 0.5
+# Until a program is ready, at most.
+START_SECONDS = 60
 # Between an execution and the next, at least: longer than any worker here stays busy after one.
 PAUSE_SECONDS = 0.05
 # For the commit of the last batch, after the last handler has begun.
@@ -29,6 +33,7 @@ class Sizes:
     latency_seconds: float
     drain_seconds: float
     concurrency: int
+    longest_settle: float
 
 
 def latency(peer: Peer, setting: str, url: str, steps: int, count: int, sizes: Sizes) -> dict:
@@ -39,14 +44,16 @@ def latency(peer: Peer, setting: str, url: str, steps: int, count: int, sizes: S
     """
     facts = peer.settings[setting]
     found = {"from_call": [], "from_commit": []}
-    with peer.worker(url, setting, steps, sizes.concurrency, 0) as worker:
-        time.sleep(SETTLE_SECONDS)
-        if facts.get("in_process"):
-            _sample(worker, worker, count, facts, sizes, found)
-            del found["from_commit"]
-        else:
-            with peer.producer(url, setting, steps) as producer:
-                _sample(producer, worker, count, facts, sizes, found)
+    with contextlib.ExitStack() as stack:
+        worker = producer = stack.enter_context(peer.worker(url, setting, steps, sizes.concurrency, 0))
+        if not facts.get("in_process"):
+            producer = stack.enter_context(peer.producer(url, setting, steps))
+            producer.expect("ready", seconds=START_SECONDS)
+        worker.expect("ready", seconds=START_SECONDS)
+        time.sleep(min(facts.get("settle_seconds", SETTLE_SECONDS), sizes.longest_settle))
+        _sample(producer, worker, count, facts, sizes, found)
+    if facts.get("in_process"):
+        del found["from_commit"]
     return found
 
 
@@ -75,11 +82,13 @@ def drain(peer: Peer, setting: str, url: str, steps: int, count: int, sizes: Siz
     execution left: what a worker still has to commit does count. When the time is up first, the steps until then count.
     """
     with peer.producer(url, setting, steps) as producer:
+        producer.expect("ready", seconds=START_SECONDS)
         producer.send(f"many {count}")
         producer.expect("enqueued", seconds=600)
     settle()
     with psycopg.connect(url, autocommit=True) as connection:
         with peer.worker(url, setting, steps, sizes.concurrency, count * steps) as worker:
+            worker.expect("ready", seconds=START_SECONDS)
             all_ran = worker.wait_for("handled", seconds=sizes.drain_seconds) is not None
             if all_ran:
                 _await_end(connection, peer)

@@ -7,8 +7,11 @@ import sys
 
 DESCRIPTION = "Measures this repository's worker beside its peers and the limits of the same PostgreSQL."
 HERE = pathlib.Path(__file__).resolve().parents[1]
+# rounds, executions (wake and five over all rounds, the drains per round), and seconds.
 FULL = {"rounds": 3, "wake": 200, "five": 100, "drain": 20_000, "five_drain": 4_000, "latency": 60, "patience": 120}
-QUICK = {"rounds": 1, "wake": 12, "five": 6, "drain": 400, "five_drain": 100, "latency": 2, "patience": 2}
+QUICK = {"rounds": 1, "wake": 8, "five": 4, "drain": 300, "five_drain": 60, "latency": 1.5, "patience": 1.5}
+# The longest wait until a peer is what its settings say; with --quick the figures mean nothing, and nobody waits.
+LONGEST_SETTLE = {False: 60, True: 0.2}
 
 
 def parse() -> argparse.Namespace:
@@ -42,9 +45,11 @@ def parse() -> argparse.Namespace:
 def programs() -> dict:
     """The command of each competitor."""
     node, python = os.environ.get("BENCH_NODE", "node"), sys.executable
+    built = pathlib.Path(os.environ.get("BENCH_BIN", "."))
     return {
         "workflow-worker": [python, str(HERE / "workflow_worker_bench.py")],
-        "underway": [os.environ.get("BENCH_UNDERWAY", "underway-bench")],
+        "underway": [str(built / "underway-bench")],
+        "dbos-rust": [str(built / "dbos-bench")],
         "dbos": [python, str(HERE / "dbos_bench.py")],
         "graphile-worker": [node, str(HERE / "graphile_worker.mjs")],
         "pg-boss": [node, str(HERE / "pg_boss.mjs")],

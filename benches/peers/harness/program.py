@@ -87,15 +87,16 @@ class Program:
 class Peer:
     """A competitor: what its program says about itself, and how to run it."""
 
-    def __init__(self, command: list, logs):
+    def __init__(self, key: str, command: list, logs):
+        self.key = key
         self._command = command
         self._logs = logs
-        facts = json.loads(run(command + ["describe"], logs / "describe.log"))
+        facts = json.loads(run(command + ["describe"], logs / f"{key}-describe.log"))
         self.name, self.version, self.five_steps = facts["peer"], facts["version"], facts["five_steps"]
         self.settings, self.pending, self.failed = facts["settings"], facts["pending"], facts["failed"]
 
     def log(self, setting: str):
-        return self._logs / f"{self.name}-{setting}.log"
+        return self._logs / f"{self.key}-{setting}.log"
 
     def setup(self, url: str, setting: str) -> None:
         run(self._command + ["setup", url, setting], self.log(setting))
@@ -107,13 +108,7 @@ class Peer:
         return self._start(setting, "work", url, setting, str(steps), str(concurrency), str(expect))
 
     def _start(self, setting: str, *arguments: str) -> Program:
-        program = Program(self._command + list(arguments), self.log(setting))
-        try:
-            program.expect("ready", seconds=60)
-        except BaseException:
-            program.close()
-            raise
-        return program
+        return Program(self._command + list(arguments), self.log(setting))
 
 
 def run(command: list, log) -> str:

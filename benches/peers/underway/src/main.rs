@@ -6,19 +6,16 @@
 //!          `run_every(5 ms)`. A notification or a tick starts one more task loop, up to the limit; a queue that was
 //!          filled before the worker started is taken up by ticks only, so `run` needs minutes to reach its concurrency.
 //!
-//! The line protocol is that of `protocol.py`.
+//! Jobs are enqueued with `Job::enqueue`; a done task stays in the table.
 
-use std::io::{BufRead, Write};
-use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 use std::sync::Arc;
-use std::time::{SystemTime, UNIX_EPOCH};
 
 use jiff::ToSpan;
+use protocol::{Failure, Tally, USAGE, commands, say, timed};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgPool, PgPoolOptions};
 use underway::{Job, To};
 
-type Failure = Box<dyn std::error::Error + Send + Sync>;
 type Flow = Job<Item, Arc<Tally>>;
 
 const BEST_CONCURRENCY: usize = 30;
@@ -34,53 +31,13 @@ struct Item {
     step: usize,
 }
 
-/// What has run; see `protocol.py`.
-struct Tally {
-    steps: usize,
-    expect: usize,
-    count: AtomicUsize,
-    first: AtomicU64,
-}
-
-impl Tally {
-    fn new(steps: usize, expect: usize) -> Arc<Self> {
-        let (count, first) = (AtomicUsize::new(0), AtomicU64::new(0));
-        Arc::new(Self { steps, expect, count, first })
-    }
-
-    fn started(&self, item: &Item) {
-        let at = now();
-        if self.expect == 0 {
-            if item.step == self.steps {
-                say(&format!("started {} {at}", item.job));
-            }
-            return;
-        }
-        self.first.compare_exchange(0, at, Ordering::SeqCst, Ordering::SeqCst).ok();
-        if self.count.fetch_add(1, Ordering::SeqCst) + 1 == self.expect {
-            say("handled");
-        }
-    }
-}
-
-fn now() -> u64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
-    u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
-}
-
-fn say(line: &str) {
-    let mut out = std::io::stdout().lock();
-    // Nobody to tell: the harness is gone, and so is this process in a moment.
-    writeln!(out, "{line}").and_then(|()| out.flush()).ok();
-}
-
 /// The job of `steps` steps, each of which does nothing.
 async fn flow(pool: PgPool, tally: Arc<Tally>) -> Result<Flow, Failure> {
     /// A step that hands on to the next one.
     macro_rules! next {
         () => {
             |cx: underway::job::Context<Arc<Tally>>, item: Item| async move {
-                cx.state.started(&item);
+                cx.state.started(&item.job, item.step);
                 To::next(Item { step: item.step + 1, ..item })
             }
         };
@@ -89,7 +46,7 @@ async fn flow(pool: PgPool, tally: Arc<Tally>) -> Result<Flow, Failure> {
     macro_rules! last {
         () => {
             |cx: underway::job::Context<Arc<Tally>>, item: Item| async move {
-                cx.state.started(&item);
+                cx.state.started(&item.job, item.step);
                 To::done()
             }
         };
@@ -108,13 +65,11 @@ async fn flow(pool: PgPool, tally: Arc<Tally>) -> Result<Flow, Failure> {
 async fn enqueue(pool: PgPool, steps: usize) -> Result<(), Failure> {
     let flow = flow(pool.clone(), Tally::new(steps, 0)).await?;
     say("ready");
-    for line in std::io::stdin().lock().lines() {
-        let line = line?;
-        let (verb, argument) = line.split_once(' ').ok_or("a word is missing")?;
+    let mut lines = commands();
+    while let Some((verb, argument)) = lines.recv().await {
         if verb == "one" {
-            let before = now();
-            flow.enqueue(&Item { job: argument.to_owned(), step: 1 }).await?;
-            say(&format!("committed {argument} {before} {}", now()));
+            let item = Item { job: argument.clone(), step: 1 };
+            timed(&argument, async { Ok(flow.enqueue(&item).await?) }).await?;
         } else {
             let mut transaction = pool.begin().await?;
             for job in 0..argument.parse::<usize>()? {
@@ -133,12 +88,11 @@ async fn work(pool: PgPool, best: bool, steps: usize, concurrency: usize, expect
     let flow = flow(pool, Arc::clone(&tally)).await?;
     let mut worker = flow.worker();
     worker.set_concurrency_limit(if best { BEST_CONCURRENCY } else { concurrency });
-    std::thread::spawn(move || {
-        for _report in std::io::stdin().lock().lines().map_while(Result::ok) {
-            let (first, count) = (tally.first.load(Ordering::SeqCst), tally.count.load(Ordering::SeqCst));
-            say(&format!("report {first} {count}"));
+    tokio::spawn(async move {
+        let mut lines = commands();
+        while lines.recv().await.is_some() {
+            tally.report();
         }
-        std::process::exit(0)
     });
     say("ready");
     if best { worker.run_every(5.milliseconds()).await? } else { worker.run().await? }
@@ -165,7 +119,7 @@ async fn main() -> Result<(), Failure> {
             let size = if best { 64 } else { u32::try_from(2 * concurrency + 4)? };
             work(connect(url, size).await?, best, steps.parse()?, concurrency, expect.parse()?).await?;
         }
-        _ => return Err("usage: describe | setup … | enqueue … | work … (see protocol.py)".into()),
+        _ => return Err(USAGE.into()),
     }
     Ok(())
 }
