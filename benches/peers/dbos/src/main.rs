@@ -13,16 +13,17 @@
 use std::sync::Arc;
 use std::time::Duration;
 
-use dbos::{Client, ClientConfig, Config, DBOS, EnqueueOptions, Error, QueueConflict, QueueOptions, WorkflowHandle, WorkflowRef, step};
+use dbos::{
+    Client, ClientConfig, Config, DBOS, EnqueueOptions, Error, QueueConflict, QueueOptions,
+    WorkflowHandle, WorkflowRef, step,
+};
 use futures_util::StreamExt as _;
-use protocol::{Failure, Tally, USAGE, commands, say, timed};
+use protocol::{Failure, Tally, USAGE, arguments, commands, say, timed};
 
 const APP: &str = "bench";
 const QUEUE: &str = "bench";
 const VERSION: &str = "bench";
 const FLOW: &str = "flow";
-/// Connections that fill a queue, which is not measured.
-const FILLERS: usize = 16;
 const DESCRIPTION: &str = r#"{"peer": "DBOS (Rust)", "version": "0.5.0", "five_steps": "five durable steps",
  "settings": {"default": {"text": "queue polled every 1 s, no limit", "poll_seconds": 1},
               "best": {"text": "queue polled every 10 ms, no limit, pool 50", "poll_seconds": 0.01, "settle_seconds": 12},
@@ -33,12 +34,22 @@ const DESCRIPTION: &str = r#"{"peer": "DBOS (Rust)", "version": "0.5.0", "five_s
 type Input = (String, usize);
 
 /// A launched instance with the workflow of no-op steps, and the queue unless there is none.
-async fn launch(url: &str, setting: &str, tally: Arc<Tally>) -> Result<(DBOS, WorkflowRef<Input, usize>), Failure> {
-    let mut config = Config { app_version: Some(VERSION.to_owned()), ..Config::new(APP, url) };
+async fn launch(
+    url: &str,
+    setting: &str,
+    tally: Arc<Tally>,
+) -> Result<(DBOS, WorkflowRef<Input, usize>), Failure> {
+    let mut config = Config {
+        app_version: Some(VERSION.to_owned()),
+        ..Config::new(APP, url)
+    };
     let mut queue = QueueOptions::default();
     if setting == "best" {
         config.max_connections = 50;
-        queue = QueueOptions { polling_interval: Duration::from_millis(10), ..queue };
+        queue = QueueOptions {
+            polling_interval: Duration::from_millis(10),
+            ..queue
+        };
     }
     let dbos = DBOS::new(config);
     let flow = dbos.register_workflow(FLOW, move |(job, steps): Input| {
@@ -60,16 +71,24 @@ async fn launch(url: &str, setting: &str, tally: Arc<Tally>) -> Result<(DBOS, Wo
     })?;
     dbos.launch().await?;
     if setting != "direct" {
-        dbos.register_queue(QUEUE, queue, QueueConflict::UpdateIfLatestVersion).await?;
+        dbos.register_queue(QUEUE, queue, QueueConflict::UpdateIfLatestVersion)
+            .await?;
     }
     Ok((dbos, flow))
 }
 
 async fn enqueue(url: &str, steps: usize) -> Result<(), Failure> {
-    let config = ClientConfig { app_name: Some(APP.to_owned()), max_connections: 16, ..ClientConfig::new(url) };
+    let config = ClientConfig {
+        app_name: Some(APP.to_owned()),
+        max_connections: 16,
+        ..ClientConfig::new(url)
+    };
     let client = Client::connect(config).await?;
     let put = async |job: String| -> Result<(), Failure> {
-        let options = EnqueueOptions { app_version: Some(VERSION), ..EnqueueOptions::new(QUEUE) };
+        let options = EnqueueOptions {
+            app_version: Some(VERSION),
+            ..EnqueueOptions::new(QUEUE)
+        };
         let _: WorkflowHandle<usize> = client.enqueue_with(FLOW, (job, steps), options).await?;
         Ok(())
     };
@@ -81,7 +100,7 @@ async fn enqueue(url: &str, steps: usize) -> Result<(), Failure> {
         } else {
             let count = argument.parse::<usize>()?;
             let jobs = futures_util::stream::iter(0..count).map(|job| put(job.to_string()));
-            let mut done = jobs.buffer_unordered(FILLERS);
+            let mut done = jobs.buffer_unordered(16);
             while let Some(result) = done.next().await {
                 result?;
             }
@@ -98,7 +117,10 @@ async fn work(url: &str, setting: &str, steps: usize, expect: usize) -> Result<(
     let mut lines = commands();
     while let Some((verb, argument)) = lines.recv().await {
         if verb == "one" {
-            timed(&argument, async { Ok(flow.start((argument.clone(), steps)).await?) }).await?;
+            timed(&argument, async {
+                Ok(flow.start((argument.clone(), steps)).await?)
+            })
+            .await?;
         } else {
             tally.report();
         }
@@ -108,13 +130,20 @@ async fn work(url: &str, setting: &str, steps: usize, expect: usize) -> Result<(
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    match arguments[..] {
+    let given = arguments();
+    match given.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["describe"] => println!("{DESCRIPTION}"),
-        ["setup", url, setting] => launch(url, setting, Tally::new(1, 0)).await?.0.shutdown().await,
+        ["setup", url, setting] => {
+            launch(url, setting, Tally::new(1, 0))
+                .await?
+                .0
+                .shutdown()
+                .await
+        }
         ["enqueue", url, _, steps] => enqueue(url, steps.parse()?).await?,
-        ["work", url, setting, steps, _, expect] => work(url, setting, steps.parse()?, expect.parse()?).await?,
+        ["work", url, setting, steps, _, expect] => {
+            work(url, setting, steps.parse()?, expect.parse()?).await?
+        }
         _ => return Err(USAGE.into()),
     }
     Ok(())

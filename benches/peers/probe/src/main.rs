@@ -29,7 +29,9 @@ async fn listener(url: &str) -> Result<(Client, mpsc::UnboundedReceiver<Instant>
     let (arrived, arrivals) = mpsc::unbounded_channel();
     tokio::spawn(async move {
         while let Some(Ok(message)) = poll_fn(|context| connection.poll_message(context)).await {
-            if matches!(message, AsyncMessage::Notification(_)) && arrived.send(Instant::now()).is_err() {
+            if matches!(message, AsyncMessage::Notification(_))
+                && arrived.send(Instant::now()).is_err()
+            {
                 break;
             }
         }
@@ -40,7 +42,10 @@ async fn listener(url: &str) -> Result<(Client, mpsc::UnboundedReceiver<Instant>
 
 /// Microseconds, negative if `to` is the earlier one.
 fn microseconds(from: Instant, to: Instant) -> f64 {
-    let (later, earlier) = (to.saturating_duration_since(from), from.saturating_duration_since(to));
+    let (later, earlier) = (
+        to.saturating_duration_since(from),
+        from.saturating_duration_since(to),
+    );
     (later.as_secs_f64() - earlier.as_secs_f64()) * 1e6
 }
 
@@ -68,22 +73,32 @@ async fn notifications(url: &str, count: usize) -> Result<(Vec<f64>, Vec<f64>), 
 async fn commits(url: &str, clients: i32, time: Duration) -> Result<f64, Failure> {
     let connections = try_join_all((0..clients).map(|_| connect(url))).await?;
     let begin = Instant::now();
-    let workers = connections.into_iter().zip(1..).map(|(client, row): (Client, i32)| async move {
-        let update = client.prepare("UPDATE probe SET n = n + 1 WHERE id = $1").await?;
-        let mut done = 0_u32;
-        while begin.elapsed() < time {
-            client.execute(&update, &[&row]).await?;
-            done += 1;
-        }
-        Ok::<_, Failure>(done)
-    });
-    let done: u32 = try_join_all(workers.map(tokio::spawn)).await?.into_iter().sum::<Result<u32, Failure>>()?;
+    let workers = connections
+        .into_iter()
+        .zip(1..)
+        .map(|(client, row): (Client, i32)| async move {
+            let update = client
+                .prepare("UPDATE probe SET n = n + 1 WHERE id = $1")
+                .await?;
+            let mut done = 0_u32;
+            while begin.elapsed() < time {
+                client.execute(&update, &[&row]).await?;
+                done += 1;
+            }
+            Ok::<_, Failure>(done)
+        });
+    let done: u32 = try_join_all(workers.map(tokio::spawn))
+        .await?
+        .into_iter()
+        .sum::<Result<u32, Failure>>()?;
     Ok(f64::from(done) / begin.elapsed().as_secs_f64())
 }
 
 async fn batched_rows(url: &str, time: Duration) -> Result<f64, Failure> {
     let client = connect(url).await?;
-    let update = client.prepare("UPDATE probe SET n = n + 1 WHERE id <= $1").await?;
+    let update = client
+        .prepare("UPDATE probe SET n = n + 1 WHERE id <= $1")
+        .await?;
     let (begin, mut rows) = (Instant::now(), 0_i32);
     while begin.elapsed() < time {
         client.execute(&update, &[&ROWS]).await?;
@@ -108,7 +123,11 @@ async fn main() -> Result<(), Failure> {
         ))
         .await?;
     let (sent, committed) = notifications(url, count.parse()?).await?;
-    let (one, eight, sixteen) = (commits(url, 1, time).await?, commits(url, 8, time).await?, commits(url, 16, time).await?);
+    let (one, eight, sixteen) = (
+        commits(url, 1, time).await?,
+        commits(url, 8, time).await?,
+        commits(url, 16, time).await?,
+    );
     let rows = batched_rows(url, time).await?;
     println!(
         "{{\"notify_sent_us\": {sent:?}, \"notify_committed_us\": {committed:?}, \

@@ -9,12 +9,13 @@ use std::time::{SystemTime, UNIX_EPOCH};
 pub type Failure = Box<dyn std::error::Error + Send + Sync>;
 
 /// What is told where the command line is none of the protocol.
-pub const USAGE: &str =
-    "usage: describe | setup URL SETTING | enqueue URL SETTING STEPS | work URL SETTING STEPS CONCURRENCY EXPECT";
+pub const USAGE: &str = "usage: describe | setup URL SETTING | enqueue URL SETTING STEPS | work URL SETTING STEPS CONCURRENCY EXPECT";
 
 /// Nanoseconds of the machine's clock.
 pub fn now() -> u64 {
-    let elapsed = SystemTime::now().duration_since(UNIX_EPOCH).unwrap_or_default();
+    let elapsed = SystemTime::now()
+        .duration_since(UNIX_EPOCH)
+        .unwrap_or_default();
     u64::try_from(elapsed.as_nanos()).unwrap_or(u64::MAX)
 }
 
@@ -37,7 +38,12 @@ impl Tally {
     /// One that has counted nothing.
     pub fn new(steps: usize, expect: usize) -> Arc<Self> {
         let (count, first) = (AtomicUsize::new(0), AtomicU64::new(0));
-        Arc::new(Self { steps, expect, count, first })
+        Arc::new(Self {
+            steps,
+            expect,
+            count,
+            first,
+        })
     }
 
     /// To be called first thing in a handler.
@@ -49,7 +55,9 @@ impl Tally {
             }
             return;
         }
-        self.first.compare_exchange(0, at, Ordering::SeqCst, Ordering::SeqCst).ok();
+        self.first
+            .compare_exchange(0, at, Ordering::SeqCst, Ordering::SeqCst)
+            .ok();
         if self.count.fetch_add(1, Ordering::SeqCst) + 1 == self.expect {
             say("handled");
         }
@@ -57,7 +65,10 @@ impl Tally {
 
     /// Answers `report`.
     pub fn report(&self) {
-        let (first, count) = (self.first.load(Ordering::SeqCst), self.count.load(Ordering::SeqCst));
+        let (first, count) = (
+            self.first.load(Ordering::SeqCst),
+            self.count.load(Ordering::SeqCst),
+        );
         say(&format!("report {first} {count}"));
     }
 }
@@ -78,9 +89,17 @@ pub fn commands() -> tokio::sync::mpsc::UnboundedReceiver<(String, String)> {
 }
 
 /// Enqueues one job and tells when: `committed JOB BEFORE AFTER`.
-pub async fn timed<T>(job: &str, enqueuing: impl Future<Output = Result<T, Failure>>) -> Result<(), Failure> {
+pub async fn timed<T>(
+    job: &str,
+    enqueuing: impl Future<Output = Result<T, Failure>>,
+) -> Result<(), Failure> {
     let before = now();
     enqueuing.await?;
     say(&format!("committed {job} {before} {}", now()));
     Ok(())
+}
+
+/// The words of the command line, without the program's name.
+pub fn arguments() -> Vec<String> {
+    std::env::args().skip(1).collect()
 }

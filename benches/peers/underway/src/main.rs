@@ -11,9 +11,11 @@
 use std::sync::Arc;
 
 use jiff::ToSpan;
-use protocol::{Failure, Tally, USAGE, commands, say, timed};
+use protocol::{Failure, Tally, USAGE, arguments, commands, say, timed};
 use serde::{Deserialize, Serialize};
 use sqlx::postgres::{PgPool, PgPoolOptions};
+use underway::job::Context;
+use underway::task::Result as TaskResult;
 use underway::{Job, To};
 
 type Flow = Job<Item, Arc<Tally>>;
@@ -31,33 +33,30 @@ struct Item {
     step: usize,
 }
 
+/// A step that hands on to the next one.
+async fn next(cx: Context<Arc<Tally>>, item: Item) -> TaskResult<To<Item>> {
+    cx.state.started(&item.job, item.step);
+    To::next(Item {
+        step: item.step + 1,
+        ..item
+    })
+}
+
+/// The last step.
+async fn last(cx: Context<Arc<Tally>>, item: Item) -> TaskResult<To<()>> {
+    cx.state.started(&item.job, item.step);
+    To::done()
+}
+
 /// The job of `steps` steps, each of which does nothing.
 async fn flow(pool: PgPool, tally: Arc<Tally>) -> Result<Flow, Failure> {
-    /// A step that hands on to the next one.
-    macro_rules! next {
-        () => {
-            |cx: underway::job::Context<Arc<Tally>>, item: Item| async move {
-                cx.state.started(&item.job, item.step);
-                To::next(Item { step: item.step + 1, ..item })
-            }
-        };
-    }
-    /// The last step.
-    macro_rules! last {
-        () => {
-            |cx: underway::job::Context<Arc<Tally>>, item: Item| async move {
-                cx.state.started(&item.job, item.step);
-                To::done()
-            }
-        };
-    }
     let steps = tally.steps;
     let builder = Job::builder().state(tally);
     Ok(match steps {
-        1 => builder.step(last!()).name("one").pool(pool).build().await?,
+        1 => builder.step(last).name("one").pool(pool).build().await?,
         _ => {
-            let four = builder.step(next!()).step(next!()).step(next!()).step(next!());
-            four.step(last!()).name("five").pool(pool).build().await?
+            let four = builder.step(next).step(next).step(next).step(next);
+            four.step(last).name("five").pool(pool).build().await?
         }
     })
 }
@@ -68,12 +67,18 @@ async fn enqueue(pool: PgPool, steps: usize) -> Result<(), Failure> {
     let mut lines = commands();
     while let Some((verb, argument)) = lines.recv().await {
         if verb == "one" {
-            let item = Item { job: argument.clone(), step: 1 };
+            let item = Item {
+                job: argument.clone(),
+                step: 1,
+            };
             timed(&argument, async { Ok(flow.enqueue(&item).await?) }).await?;
         } else {
             let mut transaction = pool.begin().await?;
             for job in 0..argument.parse::<usize>()? {
-                let item = Item { job: job.to_string(), step: 1 };
+                let item = Item {
+                    job: job.to_string(),
+                    step: 1,
+                };
                 flow.enqueue_using(&mut *transaction, &item).await?;
             }
             transaction.commit().await?;
@@ -83,8 +88,12 @@ async fn enqueue(pool: PgPool, steps: usize) -> Result<(), Failure> {
     Ok(())
 }
 
-async fn work(pool: PgPool, best: bool, steps: usize, concurrency: usize, expect: usize) -> Result<(), Failure> {
-    let tally = Tally::new(steps, expect);
+async fn work(
+    pool: PgPool,
+    best: bool,
+    concurrency: usize,
+    tally: Arc<Tally>,
+) -> Result<(), Failure> {
     let flow = flow(pool, Arc::clone(&tally)).await?;
     let mut worker = flow.worker();
     worker.set_concurrency_limit(if best { BEST_CONCURRENCY } else { concurrency });
@@ -95,7 +104,11 @@ async fn work(pool: PgPool, best: bool, steps: usize, concurrency: usize, expect
         }
     });
     say("ready");
-    if best { worker.run_every(5.milliseconds()).await? } else { worker.run().await? }
+    if best {
+        worker.run_every(5.milliseconds()).await?
+    } else {
+        worker.run().await?
+    }
     Ok(())
 }
 
@@ -103,7 +116,12 @@ async fn work(pool: PgPool, best: bool, steps: usize, concurrency: usize, expect
 async fn main() -> Result<(), Failure> {
     let arguments: Vec<String> = std::env::args().skip(1).collect();
     let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
-    let connect = async |url: &str, size: u32| PgPoolOptions::new().max_connections(size).connect(url).await;
+    let connect = async |url: &str, size: u32| {
+        PgPoolOptions::new()
+            .max_connections(size)
+            .connect(url)
+            .await
+    };
     match arguments[..] {
         ["describe"] => println!("{DESCRIPTION}"),
         ["setup", url, _] => {
@@ -116,8 +134,10 @@ async fn main() -> Result<(), Failure> {
         ["enqueue", url, _, steps] => enqueue(connect(url, 2).await?, steps.parse()?).await?,
         ["work", url, setting, steps, concurrency, expect] => {
             let (best, concurrency) = (setting == "best", concurrency.parse()?);
-            let size = if best { 64 } else { u32::try_from(2 * concurrency + 4)? };
-            work(connect(url, size).await?, best, steps.parse()?, concurrency, expect.parse()?).await?;
+            let size = if best { 64 } else { 2 * concurrency + 4 };
+            let pool = connect(url, u32::try_from(size)?).await?;
+            let tally = Tally::new(steps.parse()?, expect.parse()?);
+            work(pool, best, concurrency, tally).await?;
         }
         _ => return Err(USAGE.into()),
     }
