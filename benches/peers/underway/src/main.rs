@@ -114,15 +114,14 @@ async fn work(
 
 #[tokio::main]
 async fn main() -> Result<(), Failure> {
-    let arguments: Vec<String> = std::env::args().skip(1).collect();
-    let arguments: Vec<&str> = arguments.iter().map(String::as_str).collect();
+    let given = arguments();
     let connect = async |url: &str, size: u32| {
         PgPoolOptions::new()
             .max_connections(size)
             .connect(url)
             .await
     };
-    match arguments[..] {
+    match given.iter().map(String::as_str).collect::<Vec<_>>()[..] {
         ["describe"] => println!("{DESCRIPTION}"),
         ["setup", url, _] => {
             let pool = connect(url, 2).await?;
