@@ -196,7 +196,9 @@ impl HostState {
         };
         let id = original.as_str().and_then(|text| text.trim().parse().ok());
         let id = id.ok_or_else(|| {
-            format!("original_execution_id is {original}; it must be the id (a UUID) of an execution")
+            format!(
+                "original_execution_id is {original}; it must be the id (a UUID) of an execution"
+            )
         })?;
         match data.get("replay_from_node") {
             None | Some(Value::Null) => Ok(Some((id, None))),

@@ -148,7 +148,8 @@ impl LogEntry {
 
     /// In test mode: the node's result is the one that was given for it.
     pub fn mocked(node: &NodeId, at: Timestamp) -> Self {
-        let message = format!("Node {node} is mocked: it is not run, and ends as mock_results says");
+        let message =
+            format!("Node {node} is mocked: it is not run, and ends as mock_results says");
         Self::new(node.as_str(), Level::Info, &message, at)
     }
 

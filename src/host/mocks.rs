@@ -108,7 +108,12 @@ impl<'a> Mocks<'a> {
                 let nth = usize::try_from(visit.saturating_sub(1)).unwrap_or(usize::MAX);
                 match visits.get(nth).or(visits.last()) {
                     Some(mock) => mock,
-                    None => return Some(wrong(id, "is an empty list; it must have a result for each visit, the last one for all further")),
+                    None => {
+                        return Some(wrong(
+                            id,
+                            "is an empty list; it must have a result for each visit, the last one for all further",
+                        ));
+                    }
                 }
             }
             Some(mock) => mock,
@@ -117,7 +122,9 @@ impl<'a> Mocks<'a> {
         if mock.is_null() {
             let is_outside = !COMPUTING.contains(&&*node.node_type);
             return (self.is_only && is_outside).then(|| {
-                let message = format!("{TEST_MODE} is \"mock_only\", and {MOCK_RESULTS} has nothing for this node");
+                let message = format!(
+                    "{TEST_MODE} is \"mock_only\", and {MOCK_RESULTS} has nothing for this node"
+                );
                 NodeResult::failure(FailureKind::Permanent, "ConfigurationError", message)
             });
         }
@@ -254,7 +261,10 @@ mod tests {
             assert_eq!(of("http_request", mode, json!({"a": 1}), 1), None);
         }
         for (data, expected) in [
-            (json!({"test_mode": "yes"}), "test_mode is \"yes\"; it must be true"),
+            (
+                json!({"test_mode": "yes"}),
+                "test_mode is \"yes\"; it must be true",
+            ),
             (
                 json!({"test_mode": true, "mock_results": [1]}),
                 "mock_results is [1]; it must be an object",
@@ -299,7 +309,12 @@ mod tests {
             mock(json!({"branch": "false"})),
             success(json!({}), Some("false"))
         );
-        let decided = of("human_approval", json!(true), json!({"decision": "approve", "by": "x"}), 1);
+        let decided = of(
+            "human_approval",
+            json!(true),
+            json!({"decision": "approve", "by": "x"}),
+            1,
+        );
         assert_eq!(
             decided,
             success(json!({"decision": "approve", "by": "x"}), Some("approve"))
@@ -325,8 +340,17 @@ mod tests {
         for computing in ["trigger", "map", "split", "if", "delay"] {
             assert_eq!(only(computing), None, "{computing}");
         }
-        for outside in ["http_request", "code", "agent", "human_approval", "sub_workflow"] {
-            assert!(message(only(outside)).contains("has nothing for this node"), "{outside}");
+        for outside in [
+            "http_request",
+            "code",
+            "agent",
+            "human_approval",
+            "sub_workflow",
+        ] {
+            assert!(
+                message(only(outside)).contains("has nothing for this node"),
+                "{outside}"
+            );
         }
     }
 }

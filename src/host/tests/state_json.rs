@@ -300,7 +300,8 @@ fn a_removed_debug_flag_is_gone_and_a_replay_is_told_by_its_marker() {
     assert!(view.merge_host(&object(&json!({"n": 2}))));
     assert_eq!(Value::Object((**view.data()).clone()), json!({"n": 2}));
     let id = "541b26d0-a399-4e6e-8ce5-bf0705d8dd2f";
-    let marked = json!({"trigger_type": "replay", "original_execution_id": id, "replay_from_node": "b"});
+    let marked =
+        json!({"trigger_type": "replay", "original_execution_id": id, "replay_from_node": "b"});
     view.merge_host(&object(&marked));
     assert_eq!(Value::Object((**view.data()).clone()), json!({"n": 2}));
     let replay = |data: Value| {
