@@ -35,6 +35,11 @@ pub trait Activity: Send + Sync + std::fmt::Debug {
     /// Its configuration keys and how its time is bounded.
     fn spec(&self) -> &'static Spec;
 
+    /// Whether a run of it can be seen outside the worker ([`Spec::acts`]).
+    fn acts(&self) -> bool {
+        self.spec().acts
+    }
+
     /// What is wrong with a node's configuration whatever the data, beyond what the [`Spec`] says: `run` would fail
     /// with it. Values that hold a template have not been filled yet.
     ///

@@ -15,6 +15,10 @@ pub struct Spec {
     pub branches: &'static [&'static str],
     /// Whose `timeout_seconds` it is.
     pub timeout: Timeout,
+    /// Whether a run of it can be seen outside the worker (a call, a program, a message). Such a node starts only after
+    /// everything before it is recorded; the others, which only compute, may be recorded together with what comes next,
+    /// because nobody can tell whether they have run once or twice.
+    pub acts: bool,
 }
 
 /// A configuration key.

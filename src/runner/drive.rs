@@ -54,6 +54,8 @@ pub(super) enum Ending {
 /// A node in flight.
 pub(super) struct Task {
     pub(super) abort: AbortHandle,
+    /// Whether it can be seen from outside.
+    pub(super) acts: bool,
     /// Tells what the node may have set going.
     pub(super) cancel: CancellationToken,
 }
@@ -155,10 +157,7 @@ impl Drive {
                     self.record().await
                 }
                 Some(ending) => self.conclude(&ending).await,
-                // Before anything starts that builds on it.
-                None if self.report.has_steps() || self.waits.news.is_urgent() => {
-                    self.record().await
-                }
+                None if self.is_to_record() => self.record().await,
                 None => {
                     self.start_queued();
                     self.wait().await
@@ -168,6 +167,31 @@ impl Drive {
                 return ended;
             }
         }
+    }
+
+    /// Whether what is done is to be recorded before anything else happens: always before a node starts that can be seen
+    /// from outside. Nodes that only compute are recorded together with what follows them, within `ANNOUNCE_AFTER`.
+    fn is_to_record(&self) -> bool {
+        if self.waits.news.is_urgent() {
+            return true;
+        }
+        if !self.report.has_steps() {
+            return false;
+        }
+        if self.queued.is_empty() {
+            return self.report.is_ripe() || self.tasks.values().any(|task| task.acts);
+        }
+        self.report.is_ripe() || self.queued.iter().any(|command| self.acts(command))
+    }
+
+    pub(super) fn acts(&self, command: &Command) -> bool {
+        let Command::RunNode { node, .. } = command else {
+            return true;
+        };
+        let node_type = self.graph.graph.node(node).map(|node| &node.node_type);
+        node_type
+            .and_then(|node_type| self.session.tools.registry.get(node_type))
+            .is_some_and(|activity| activity.acts())
     }
 
     /// Whether this run ends here: everything is done, or nothing can be done now.

@@ -6,8 +6,8 @@
 //! ```
 //!
 //! Invariants:
-//! * A node starts only after everything before it is recorded, so that a kill at any moment repeats at most the nodes
-//!   that were in flight.
+//! * A node that can be seen from outside starts only after everything before it is recorded, so that a kill at any moment
+//!   repeats at most those of them that were in flight, and nodes that only compute, which nobody can tell.
 //! * What somebody else wrote into the host row is never overwritten unseen: each record names the version that the
 //!   runner has seen, and a record that comes too late leaves the row alone.
 //! * After the loss of its lease a runner writes nothing.

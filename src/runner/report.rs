@@ -21,10 +21,15 @@ const MAX_STATE_BYTES: usize = 64 << 20;
 /// See [`LARGE_STATE_BYTES`]: the view is never staler than a second.
 const PUBLISH_INTERVAL: Duration = Duration::from_millis(900);
 
+/// So many steps, or bytes of their outputs, are recorded whatever comes next: a record stays small.
+const MAX_GATHERED: (usize, usize) = (200, 256 * 1024);
+
 /// What is done and not yet recorded.
 #[derive(Debug)]
 pub(super) struct Report {
     steps: Vec<(Step, String)>,
+    /// The size of their outputs.
+    step_bytes: usize,
     log: Vec<LogEntry>,
     /// Emitted once what they tell of is recorded.
     events: Vec<Event>,
@@ -39,6 +44,7 @@ impl Report {
     pub(super) fn new(is_graph_recorded: bool) -> Self {
         Self {
             steps: Vec::new(),
+            step_bytes: 0,
             log: Vec::new(),
             events: Vec::new(),
             write_by: None,
@@ -52,7 +58,20 @@ impl Report {
         // A map with text keys always has a JSON form.
         let output =
             serde_json::to_string(&step.output).unwrap_or_else(|_impossible| "{}".to_owned());
+        self.step_bytes += output.len();
         self.steps.push((step, output));
+    }
+
+    /// Whether there is enough for a record, or somebody waits to see it.
+    pub(super) fn is_ripe(&self) -> bool {
+        self.steps.len() >= MAX_GATHERED.0
+            || self.step_bytes >= MAX_GATHERED.1
+            || self.write_by.is_some_and(|by| by <= clock::monotonic())
+    }
+
+    fn take_steps(&mut self) -> Vec<(Step, String)> {
+        self.step_bytes = 0;
+        std::mem::take(&mut self.steps)
     }
 
     pub(super) fn has_steps(&self) -> bool {
@@ -61,7 +80,7 @@ impl Report {
 
     pub(super) fn take_unrecorded(&mut self) -> News {
         News {
-            steps: std::mem::take(&mut self.steps),
+            steps: self.take_steps(),
             log: std::mem::take(&mut self.log),
             ..News::default()
         }
@@ -132,7 +151,7 @@ impl Drive {
             ),
             graph: self.graph_to_record(),
             input: self.input_to_record(),
-            steps: std::mem::take(&mut self.report.steps),
+            steps: self.report.take_steps(),
             log: std::mem::take(&mut self.report.log),
             closing_log: entry.into_iter().collect(),
             publish: Some(publish),

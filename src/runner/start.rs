@@ -41,6 +41,7 @@ impl Drive {
     }
 
     fn start(&mut self, command: Command) {
+        let acts = self.acts(&command);
         let Command::RunNode {
             token,
             node,
@@ -76,7 +77,14 @@ impl Drive {
             let abort = self
                 .in_flight
                 .spawn(async move { Performed { event, child: None } });
-            self.tasks.insert(token, Task { abort, cancel });
+            self.tasks.insert(
+                token,
+                Task {
+                    abort,
+                    acts: false,
+                    cancel,
+                },
+            );
             return;
         }
         // A re-check is not a new start for the people who read the log.
@@ -115,7 +123,14 @@ impl Drive {
         let abort = self
             .in_flight
             .spawn(perform_checked(Arc::clone(&self.session.tools), call));
-        self.tasks.insert(token, Task { abort, cancel });
+        self.tasks.insert(
+            token,
+            Task {
+                abort,
+                acts,
+                cancel,
+            },
+        );
     }
 
     /// In test mode: how the node ends without being run. Mocks that cannot be read fail the node: nothing is run for real

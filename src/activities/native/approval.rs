@@ -36,6 +36,7 @@ static APPROVAL: Spec = Spec {
     ],
     branches: &["*", "timeout"],
     timeout: Timeout::Own,
+    acts: false,
 };
 
 /// Asks for an approval.
@@ -146,6 +147,7 @@ static SIGNAL: Spec = Spec {
     ],
     branches: &["timeout"],
     timeout: Timeout::Own,
+    acts: false,
 };
 
 /// Waits for a signal.

@@ -65,6 +65,7 @@ static SPEC: Spec = Spec {
     ],
     branches: &[],
     timeout: Timeout::Own,
+    acts: false,
 };
 
 impl Activity for Delay {

@@ -52,6 +52,7 @@ static SPEC: Spec = Spec {
     ],
     branches: &["timeout"],
     timeout: Timeout::Own,
+    acts: true,
 };
 
 /// Starts an execution of another workflow.

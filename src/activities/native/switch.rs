@@ -47,6 +47,7 @@ static SPEC: Spec = Spec {
     ],
     branches: &["*"],
     timeout: Timeout::Node,
+    acts: false,
 };
 
 impl Activity for Switch {

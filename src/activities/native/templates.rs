@@ -161,6 +161,7 @@ mod tests {
         ],
         branches: &[],
         timeout: Timeout::Node,
+        acts: false,
     };
 
     fn data() -> Value {

@@ -30,6 +30,7 @@ static SET: Spec = Spec {
     ],
     branches: &[],
     timeout: Timeout::Node,
+    acts: false,
 };
 
 impl Activity for SetVariable {
@@ -78,6 +79,7 @@ static GET: Spec = Spec {
     ],
     branches: &[],
     timeout: Timeout::Node,
+    acts: false,
 };
 
 impl Activity for GetVariable {

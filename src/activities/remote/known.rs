@@ -18,6 +18,7 @@ const fn spec(about: &'static str, keys: &'static [Key]) -> Spec {
         keys,
         branches: &[],
         timeout: Timeout::Node,
+        acts: true,
     }
 }
 

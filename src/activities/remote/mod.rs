@@ -132,6 +132,11 @@ impl Activity for RemoteActivity {
         self.spec
     }
 
+    /// Whatever the type: it leaves the worker.
+    fn acts(&self) -> bool {
+        true
+    }
+
     fn run<'a>(&'a self, node: &'a Node, context: &'a Context) -> Running<'a> {
         Box::pin(self.remote.run(node, context))
     }

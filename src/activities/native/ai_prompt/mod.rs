@@ -85,6 +85,7 @@ static SPEC: Spec = Spec {
     ],
     branches: &[],
     timeout: Timeout::Node,
+    acts: true,
 };
 
 impl Activity for AiPrompt {

@@ -112,6 +112,7 @@ static SPEC: Spec = Spec {
     ],
     branches: &[],
     timeout: Timeout::Own,
+    acts: true,
 };
 
 impl Code {

@@ -12,6 +12,7 @@ static TRY: Spec = Spec {
     keys: &[Key::new("try_scope", Holds::Text, "a description")],
     branches: &[],
     timeout: Timeout::Node,
+    acts: false,
 };
 
 /// Begins what is tried.
@@ -48,6 +49,7 @@ static CATCH: Spec = Spec {
     ],
     branches: &[],
     timeout: Timeout::Node,
+    acts: false,
 };
 
 /// Handles an error.
@@ -89,6 +91,7 @@ static FINALLY: Spec = Spec {
     ],
     branches: &[],
     timeout: Timeout::Node,
+    acts: false,
 };
 
 /// Runs in any case.

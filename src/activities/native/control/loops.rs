@@ -73,6 +73,7 @@ static LOOP: Spec = Spec {
     ],
     branches: &[],
     timeout: Timeout::Node,
+    acts: false,
 };
 
 /// Says what the body runs for.
@@ -224,6 +225,7 @@ static LEAVE: Spec = Spec {
     )],
     branches: &[],
     timeout: Timeout::Node,
+    acts: false,
 };
 
 /// `break` and `continue`: says which loop is meant.

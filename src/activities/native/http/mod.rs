@@ -74,6 +74,7 @@ static SPEC: Spec = Spec {
     ],
     branches: &[],
     timeout: Timeout::Node,
+    acts: true,
 };
 
 impl Activity for HttpRequest {

@@ -63,6 +63,7 @@ static SPEC: Spec = Spec {
     ],
     branches: &[],
     timeout: Timeout::Node,
+    acts: true,
 };
 
 impl Activity for Notification {

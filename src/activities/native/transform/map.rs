@@ -31,6 +31,7 @@ static SPEC: Spec = Spec {
     ],
     branches: &[],
     timeout: Timeout::Node,
+    acts: false,
 };
 
 impl Activity for Map {

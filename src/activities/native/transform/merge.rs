@@ -58,6 +58,7 @@ static SPEC: Spec = Spec {
     ],
     branches: &[],
     timeout: Timeout::Node,
+    acts: false,
 };
 
 impl Activity for Merge {

@@ -41,6 +41,7 @@ static SPEC: Spec = Spec {
     ],
     branches: &[],
     timeout: Timeout::Node,
+    acts: false,
 };
 
 impl Activity for Reduce {
