@@ -130,7 +130,7 @@ AS $$
               'signal', 'approve', 'reject', 'decide',
               'schedule', 'configure_schedule', 'unschedule']
           -- These the views call; they read nothing but their arguments.
-          WHEN 'reader' THEN ARRAY['request_in', 'answers']
+          WHEN 'reader' THEN ARRAY['request_in', 'answers', 'held_reason']
       END)
     UNION ALL
     SELECT 'TABLE', found.oid::regclass::text
@@ -138,7 +138,7 @@ AS $$
     WHERE found.relnamespace = to_regnamespace('workflow_worker')
       AND found.relname = ANY (CASE access
           WHEN 'producer' THEN ARRAY[]::text[]
-          WHEN 'reader' THEN ARRAY['executions', 'approvals', 'health', 'steps', 'workers', 'schedules', 'limits']
+          WHEN 'reader' THEN ARRAY['executions', 'approvals', 'health', 'steps', 'workers', 'schedules', 'limits', 'limit_usage']
       END)
 $$;
 COMMENT ON FUNCTION workflow_worker.shared_objects(text) IS 'The functions and relations that a producer or reader may use';

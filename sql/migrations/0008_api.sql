@@ -413,8 +413,9 @@ COMMENT ON FUNCTION workflow_worker.start(uuid, jsonb, text, timestamptz, text, 
 ------------------------------------------------------------------------------------------------------------------
 -- replay.
 --
--- Whether a graph has a node. What cannot be read is no reason to refuse: the run says what is wrong with it.
-CREATE FUNCTION workflow_worker.has_node(workflow uuid, node text) RETURNS boolean
+-- Whether the graph of a workflow has a node, or had it when an execution ran it. What cannot be read is no reason to
+-- refuse: the run says what is wrong with it.
+CREATE FUNCTION workflow_worker.has_node(workflow uuid, execution uuid, node text) RETURNS boolean
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 AS $$
@@ -429,12 +430,14 @@ BEGIN
             WHERE coalesce(given.value ->> 'node_id', given.value ->> 'id') = node)
         ELSE true
     END OR EXISTS (
+        SELECT FROM workflow_worker.steps AS step WHERE step.execution_id = execution AND step.node_id = node
+    ) OR EXISTS (
         SELECT FROM public.workflownode AS given WHERE given.workflow_id = workflow AND given.node_id = node);
 EXCEPTION WHEN OTHERS THEN
     RETURN true;
 END
 $$;
-COMMENT ON FUNCTION workflow_worker.has_node(uuid, text) IS 'Whether the graph of a workflow has a node, as far as can be said';
+COMMENT ON FUNCTION workflow_worker.has_node(uuid, uuid, text) IS 'Whether the graph of a workflow has or had a node, as far as can be said';
 
 CREATE FUNCTION workflow_worker.replay(
     execution uuid,
@@ -456,7 +459,7 @@ BEGIN
     IF NOT FOUND THEN
         RAISE EXCEPTION 'there is no execution %', execution USING ERRCODE = 'WW404';
     END IF;
-    IF from_node IS NOT NULL AND NOT workflow_worker.has_node(workflow, from_node) THEN
+    IF from_node IS NOT NULL AND NOT workflow_worker.has_node(workflow, execution, from_node) THEN
         RAISE EXCEPTION 'from_node is "%"; the workflow has no such node', left(from_node, 300) USING ERRCODE = 'WW400';
     END IF;
     SELECT made.id, made.name, made.is_new INTO id, name, is_new

@@ -1,21 +1,31 @@
 //! The command line: one file per command.
 //!
 //! Exit codes: 0 done; 1 it failed, and standard error says why; 64 the configuration or the arguments are wrong; 65
-//! `lint` has found errors.
+//! `lint` has found errors; 66 there is no such execution, workflow, schedule or role; 69 what was asked for cannot be
+//! done now, such as to resume what is not paused.
 
+mod access;
 mod adopt;
+mod api;
+mod calls;
 mod code_host;
 mod config;
+mod control;
 mod demo;
 mod dev;
 mod doctor;
+mod executions;
 mod health;
+mod limits;
 mod lint;
 mod migrate;
 mod nodes;
 mod output;
 mod python_host;
 mod run;
+mod schedules;
+mod signals;
+mod start;
 mod uninstall;
 
 use std::process::ExitCode;
@@ -61,6 +71,8 @@ enum Command {
     Nodes(nodes::Options),
     /// Say what is wrong or ambiguous in a workflow, and how it is read
     Lint(lint::Options),
+    #[command(flatten)]
+    Api(api::Command),
     /// Start a throw-away PostgreSQL with the schema in it, until Ctrl-C
     Dev(dev::Options),
     /// Start a throw-away PostgreSQL and a worker, run example workflows, and show them finishing
@@ -138,6 +150,7 @@ async fn dispatch(command: Command) -> ExitCode {
         },
         Command::Adopt(options) => finish(adopt::run(&config, options).await),
         Command::Health => finish(health::run(&config).await),
+        Command::Api(command) => finish(api::run(&config, command).await),
         Command::Dev(_)
         | Command::Demo(_)
         | Command::Nodes(_)
@@ -156,7 +169,7 @@ fn finish_with(result: anyhow::Result<ExitCode>) -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             output::error(&format!("{error:#}"));
-            ExitCode::FAILURE
+            calls::exit_code(&error).map_or(ExitCode::FAILURE, ExitCode::from)
         }
     }
 }

@@ -126,6 +126,45 @@ pub struct WorkerConfig {
     pub grace_period: Duration,
     /// `running` rows that are older than this when the worker is first installed stay untouched; zero adopts none.
     pub adopt_max_age: Duration,
+    /// Which changes of executions are to be told to others; `None` leaves it as it is.
+    pub events: Option<Events>,
+}
+
+/// Which changes of executions are told to others (`docs/sql.md`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Events {
+    /// None.
+    Off,
+    /// Their ends.
+    Ends,
+    /// Each change of their status.
+    All,
+}
+
+impl Events {
+    /// The word for it in the database.
+    pub fn as_str(self) -> &'static str {
+        match self {
+            Self::Off => "off",
+            Self::Ends => "ends",
+            Self::All => "all",
+        }
+    }
+
+    /// Unset is nothing to be set.
+    #[expect(
+        clippy::option_option,
+        reason = "the outer one says whether the text is allowed"
+    )]
+    fn parse(text: &str) -> Option<Option<Self>> {
+        match text {
+            "" => Some(None),
+            "off" => Some(Some(Self::Off)),
+            "ends" => Some(Some(Self::Ends)),
+            "all" => Some(Some(Self::All)),
+            _ => None,
+        }
+    }
 }
 
 /// Limits of a single node.
@@ -299,6 +338,7 @@ fn read_worker(reader: &mut Reader<'_>) -> WorkerConfig {
         lease: reader.duration(&settings::LEASE),
         grace_period: reader.duration(&settings::GRACE_PERIOD),
         adopt_max_age: reader.duration(&settings::ADOPT_MAX_AGE),
+        events: reader.choice(&settings::EVENTS, Events::parse),
     };
     // Two heartbeats may be lost to a slow database without a living worker being declared dead.
     if worker.lease < worker.heartbeat_interval.saturating_mul(3) {

@@ -69,6 +69,7 @@ statements! {
     REPAIR_PARKED = "repair_parked" [INT8];
     REPAIR_WAITING = "repair_waiting" [INT8];
     LOAD_ENDED_EXECUTION = "load_ended_execution" [UUID];
+    SET_EVENTS = "set_events" [TEXT];
 }
 
 /// `sql/queries/load_mail_template.sql`

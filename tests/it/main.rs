@@ -42,6 +42,8 @@ mod remote;
 mod retry_and_delay;
 /// What a run leaves behind.
 mod run;
+/// Functions and views for others.
+mod sql_api;
 /// The statements in sql/queries.
 mod sql_files;
 /// Templates in configurations, and nodes that compute with the data.
