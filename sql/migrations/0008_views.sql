@@ -59,7 +59,7 @@ SELECT
         WHEN queued.execution_id IS NULL THEN 'unqueued'
         WHEN queued.worker_id IS NOT NULL THEN 'running'
         WHEN queued.ready OR queued.run_at <= now() THEN 'queued'
-        WHEN queued.run_at = 'infinity' THEN 'waiting'
+        WHEN queued.run_at = 'infinity' OR asked.of_children THEN 'waiting'
         WHEN queued.graph_hash IS NULL AND queued.revision = 0 THEN 'scheduled'
         ELSE 'sleeping'
     END AS state,
@@ -69,12 +69,12 @@ SELECT
         WHEN host.status = 'paused' THEN 'resume'
         WHEN host.status = 'failed' AND host.next_retry_at IS NOT NULL AND host.completed_at IS NULL THEN 'retry'
         WHEN host.status = 'waiting_for_signal' THEN
-            CASE WHEN EXISTS (SELECT FROM workflow_worker.approvals AS asked WHERE asked.execution_id = host.id)
+            CASE WHEN EXISTS (SELECT FROM workflow_worker.approvals AS request WHERE request.execution_id = host.id)
                 THEN 'approval' ELSE 'signal' END
         WHEN host.status <> 'running' OR queued.worker_id IS NOT NULL THEN NULL
         WHEN queued.execution_id IS NULL THEN 'adoption'
         WHEN queued.ready OR queued.run_at <= now() THEN 'slot'
-        WHEN queued.run_at = 'infinity' THEN 'sub_workflow'
+        WHEN queued.run_at = 'infinity' OR asked.of_children THEN 'sub_workflow'
         ELSE 'time'
     END AS waits_for,
     CASE
@@ -101,7 +101,16 @@ LEFT JOIN public.workflow ON workflow.id = host.workflow_id
 LEFT JOIN workflow_worker.run_queue AS queued ON queued.execution_id = host.id
 LEFT JOIN workflow_worker.workers AS worker ON worker.id = queued.worker_id
 LEFT JOIN workflow_worker.children AS child ON child.child_id = host.id
-LEFT JOIN workflow_worker.idempotency_keys AS known ON known.execution_id = host.id;
+LEFT JOIN workflow_worker.idempotency_keys AS known ON known.execution_id = host.id
+-- A wait for a sub-workflow may have a time-out, so the run queue alone does not tell it from a delay.
+LEFT JOIN LATERAL (
+    SELECT EXISTS (
+        SELECT
+        FROM workflow_worker.children AS started
+        JOIN workflow_worker.run_queue AS running ON running.execution_id = started.child_id
+        WHERE started.parent_id = host.id AND started.is_awaited AND started.node_id <> ''
+    ) AS of_children
+) AS asked ON host.status = 'running' AND queued.worker_id IS NULL AND NOT queued.ready;
 COMMENT ON VIEW workflow_worker.executions IS 'Every execution, as people mean it: what it does, or what it waits for';
 COMMENT ON COLUMN workflow_worker.executions.id IS 'workflowexecution.id';
 COMMENT ON COLUMN workflow_worker.executions.name IS 'workflowexecution.execution_id: exec-…';

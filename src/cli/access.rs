@@ -22,15 +22,14 @@ enum Mode {
 }
 
 #[derive(Debug, Args)]
-#[group(required = true, multiple = true, args = ["producer", "reader"])]
 pub(super) struct GrantOptions {
     /// The role
     role: String,
     /// It may start and steer executions and schedules
-    #[arg(long)]
+    #[arg(long, required_unless_present = "reader")]
     producer: bool,
     /// It may read the views: all executions, with their outputs
-    #[arg(long)]
+    #[arg(long, required_unless_present = "producer")]
     reader: bool,
     /// Take these rights back
     #[arg(long)]
@@ -72,10 +71,7 @@ pub(super) async fn grant(config: &Config, options: &GrantOptions) -> anyhow::Re
             "may use",
         )
     };
-    let wanted = [
-        (options.producer, "producer"),
-        (options.reader, "reader"),
-    ];
+    let wanted = [(options.producer, "producer"), (options.reader, "reader")];
     for (_, access) in wanted.iter().filter(|(is_wanted, _)| *is_wanted) {
         let row = calls
             .row(query, &[(&options.role, Type::TEXT), (access, Type::TEXT)])

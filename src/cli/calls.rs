@@ -85,11 +85,7 @@ impl Calls {
     }
 
     /// The row of a query that has one.
-    pub(super) async fn row(
-        &self,
-        query: &str,
-        arguments: &[Argument<'_>],
-    ) -> anyhow::Result<Row> {
+    pub(super) async fn row(&self, query: &str, arguments: &[Argument<'_>]) -> anyhow::Result<Row> {
         let rows = self.rows(query, arguments).await?;
         rows.into_iter()
             .next()

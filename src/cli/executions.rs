@@ -135,12 +135,25 @@ pub(super) async fn show(config: &Config, options: &ShowOptions) -> anyhow::Resu
     print_row(&execution, false)?;
     if !approvals.is_empty() {
         output::line("");
-        print_rows(&approvals, &["node", "message", "options", "asked_at"], false)?;
+        print_rows(
+            &approvals,
+            &["node", "message", "options", "asked_at"],
+            false,
+        )?;
     }
     output::line("");
     print_rows(
         &steps,
-        &["seq", "node_id", "node_type", "scope", "attempt", "status", "ms", "error"],
+        &[
+            "seq",
+            "node_id",
+            "node_type",
+            "scope",
+            "attempt",
+            "status",
+            "ms",
+            "error",
+        ],
         false,
     )?;
     output::line("");

@@ -43,7 +43,10 @@ pub(super) async fn run(config: &Config, options: &Options) -> anyhow::Result<()
         let columns = ["kind", "subject", "max_running", "max_starts", "per"];
         return print_rows(&rows, &columns, options.json);
     }
-    let of_it = [(&options.kind as _, Type::TEXT), (&options.subject as _, Type::TEXT)];
+    let of_it = [
+        (&options.kind as _, Type::TEXT),
+        (&options.subject as _, Type::TEXT),
+    ];
     if options.remove {
         let row = calls
             .row(

@@ -20,7 +20,9 @@ impl Role {
         let owner = database.client().await;
         let name = format!("{}_role", database.name());
         owner
-            .batch_execute(&format!("DROP ROLE IF EXISTS {name}; CREATE ROLE {name} LOGIN"))
+            .batch_execute(&format!(
+                "DROP ROLE IF EXISTS {name}; CREATE ROLE {name} LOGIN"
+            ))
             .await
             .unwrap();
         Self { name, owner }
@@ -36,7 +38,9 @@ impl Role {
     }
 
     async fn connect(&self, database: &Database) -> Client {
-        let url = database.url().replace("//postgres@", &format!("//{}@", self.name));
+        let url = database
+            .url()
+            .replace("//postgres@", &format!("//{}@", self.name));
         let (client, connection) = tokio_postgres::connect(&url, NoTls).await.unwrap();
         tokio::spawn(async { drop(connection.await) });
         client
@@ -55,20 +59,37 @@ const DENIED: &str = "42501";
 
 #[tokio::test]
 async fn a_producer_starts_and_steers_without_a_right_on_any_table() {
-    let recipe = Recipe::new(Variant::Alembic).row_level_security().prepared(MIGRATED);
+    let recipe = Recipe::new(Variant::Alembic)
+        .row_level_security()
+        .prepared(MIGRATED);
     let database = Database::make(recipe).await;
     let role = Role::make(&database).await;
     let workflow = small_workflow(&role.owner).await;
     let producer = role.connect(&database).await;
     let start = "SELECT id FROM workflow_worker.start($1)";
     let arguments = [(&workflow as _, Type::UUID)];
-    assert_eq!(refusal(&producer, start, &arguments).await, DENIED, "before");
+    assert_eq!(
+        refusal(&producer, start, &arguments).await,
+        DENIED,
+        "before"
+    );
     assert!(role.may("producer").await > 10);
     assert!(role.may("producer").await > 10, "again is no error");
     let id: Uuid = one(&producer, start, &arguments).await;
-    for call in ["pause($1)", "resume($1)", "debug($1)", "step($1)", "signal($1, 'x')", "terminate($1)", "retry($1)"] {
+    for call in [
+        "pause($1)",
+        "resume($1)",
+        "debug($1)",
+        "step($1)",
+        "signal($1, 'x')",
+        "terminate($1)",
+        "retry($1)",
+    ] {
         let statement = format!("SELECT workflow_worker.{call}");
-        producer.query_typed(&statement, &[(&id, Type::UUID)]).await.expect(call);
+        producer
+            .query_typed(&statement, &[(&id, Type::UUID)])
+            .await
+            .expect(call);
     }
     for statement in [
         "SELECT * FROM workflowexecution",
@@ -79,10 +100,17 @@ async fn a_producer_starts_and_steers_without_a_right_on_any_table() {
         "SELECT workflow_worker.set_events('all')",
         "SELECT workflow_worker.grant_access('postgres', 'reader')",
     ] {
-        assert_eq!(refusal(&producer, statement, &[]).await, DENIED, "{statement}");
+        assert_eq!(
+            refusal(&producer, statement, &[]).await,
+            DENIED,
+            "{statement}"
+        );
     }
     role.owner
-        .query("SELECT workflow_worker.revoke_access($1, 'producer')", &[&role.name])
+        .query(
+            "SELECT workflow_worker.revoke_access($1, 'producer')",
+            &[&role.name],
+        )
         .await
         .unwrap();
     assert_eq!(refusal(&producer, start, &arguments).await, DENIED, "after");
@@ -92,7 +120,9 @@ async fn a_producer_starts_and_steers_without_a_right_on_any_table() {
 
 #[tokio::test]
 async fn a_reader_sees_the_views_of_all_executions_and_changes_nothing() {
-    let recipe = Recipe::new(Variant::Alembic).row_level_security().prepared(MIGRATED);
+    let recipe = Recipe::new(Variant::Alembic)
+        .row_level_security()
+        .prepared(MIGRATED);
     let database = Database::make(recipe).await;
     let role = Role::make(&database).await;
     let workflow = small_workflow(&role.owner).await;
@@ -106,7 +136,10 @@ async fn a_reader_sees_the_views_of_all_executions_and_changes_nothing() {
         let select = format!("SELECT * FROM workflow_worker.{view}");
         reader.query(&select, &[]).await.expect(view);
     }
-    assert_eq!(count(&reader, "SELECT count(*) FROM workflow_worker.executions").await, 1);
+    assert_eq!(
+        count(&reader, "SELECT count(*) FROM workflow_worker.executions").await,
+        1
+    );
     for statement in [
         "SELECT * FROM workflowexecution",
         "SELECT * FROM workflow_worker.run_queue",
@@ -123,7 +156,9 @@ async fn a_reader_sees_the_views_of_all_executions_and_changes_nothing() {
 
 #[tokio::test]
 async fn nobody_else_has_a_right_and_the_web_cannot_be_given_one() {
-    let recipe = Recipe::new(Variant::Alembic).row_level_security().prepared(MIGRATED);
+    let recipe = Recipe::new(Variant::Alembic)
+        .row_level_security()
+        .prepared(MIGRATED);
     let database = Database::make(recipe).await;
     let client = database.client().await;
     let open: Vec<String> = client
@@ -234,9 +269,19 @@ async fn what_is_planted_in_the_way_of_the_functions_does_nothing() {
         &[(&workflow, Type::UUID)],
     )
     .await;
-    for call in ["pause($1)", "resume($1)", "signal($1, 'x')", "debug($1)", "step($1)", "terminate($1)"] {
+    for call in [
+        "pause($1)",
+        "resume($1)",
+        "signal($1, 'x')",
+        "debug($1)",
+        "step($1)",
+        "terminate($1)",
+    ] {
         let statement = format!("SELECT workflow_worker.{call}");
-        attacker.query_typed(&statement, &[(&id, Type::UUID)]).await.expect(call);
+        attacker
+            .query_typed(&statement, &[(&id, Type::UUID)])
+            .await
+            .expect(call);
     }
     let stolen = count(&role.owner, "SELECT count(*) FROM public.stolen").await;
     assert_eq!(stolen, 0);

@@ -33,7 +33,9 @@ fn blocks(language: &str) -> Vec<&'static str> {
 /// Where `scripts/test` puts the drivers.
 fn drivers() -> PathBuf {
     let target = process_variable("CARGO_TARGET_DIR").unwrap_or_else(|| "target".to_owned());
-    let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join(target).join("drivers");
+    let directory = Path::new(env!("CARGO_MANIFEST_DIR"))
+        .join(target)
+        .join("drivers");
     assert!(
         directory.join("versions").is_file(),
         "{} is missing: scripts/test installs the drivers for the examples",
@@ -70,7 +72,12 @@ async fn run(mut command: Command, script: &'static str) -> String {
             .stderr(Stdio::piped())
             .spawn()
             .unwrap_or_else(|error| panic!("{command:?}: {error}"));
-        child.stdin.take().unwrap().write_all(script.as_bytes()).unwrap();
+        child
+            .stdin
+            .take()
+            .unwrap()
+            .write_all(script.as_bytes())
+            .unwrap();
         let output = child.wait_with_output().unwrap();
         let said = String::from_utf8_lossy(&output.stdout).into_owned();
         assert!(
@@ -96,7 +103,11 @@ impl Stage {
     async fn set() -> Self {
         let database = Database::migrated(Variant::Alembic).await;
         let client = database.client().await;
-        let ask = node("ask", "human_approval", json!({ "approval_message": "Pay?" }));
+        let ask = node(
+            "ask",
+            "human_approval",
+            json!({ "approval_message": "Pay?" }),
+        );
         let workflow = insert_workflow(&client, &chain(vec![trigger(), ask])).await;
         let worker = InProcess::start(&database.url(), &[NO_POLL]).await;
         Self {
@@ -170,7 +181,9 @@ async fn the_examples_for_node_run() {
     let said = stage
         .run("js", || {
             let mut command = Command::new("node");
-            command.args(["--input-type=module", "-"]).current_dir(&directory);
+            command
+                .args(["--input-type=module", "-"])
+                .current_dir(&directory);
             command
         })
         .await;
@@ -201,7 +214,8 @@ async fn the_document_has_every_function_of_a_producer_and_every_column_of_the_v
     assert!(names.len() > 40, "{}", names.len());
     for row in names {
         let name: String = row.get(0);
-        let is_there = DOCUMENT.contains(&format!("`{name}`")) || DOCUMENT.contains(&format!("`{name}("));
+        let is_there =
+            DOCUMENT.contains(&format!("`{name}`")) || DOCUMENT.contains(&format!("`{name}("));
         assert!(is_there, "{name} is not in docs/sql.md");
     }
 }

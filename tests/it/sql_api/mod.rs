@@ -2,6 +2,8 @@
 
 /// Roles, rights, and attempts to get around them.
 mod access;
+/// The commands that call it.
+mod commands;
 /// Pause … step, each against each state.
 mod control;
 /// What `docs/sql.md` shows, run as it stands there.
@@ -14,8 +16,6 @@ mod signals;
 mod start;
 /// The views.
 mod views;
-/// The commands that call it.
-mod commands;
 
 use serde_json::Value;
 use tokio_postgres::Client;
@@ -94,7 +94,7 @@ async fn execution_in(client: &Client, state: &str) -> Uuid {
     if status != "running" {
         client
             .execute(
-                "UPDATE workflowexecution SET status = $2,
+                "UPDATE workflowexecution SET status = $2::text,
                      completed_at = CASE WHEN $3 THEN now() AT TIME ZONE 'utc' END,
                      next_retry_at = CASE WHEN $4 THEN now() AT TIME ZONE 'utc' + interval '1 hour' END,
                      execution_state = workflow_worker.with_keys(execution_state::json, json_build_object('status', $2::text))

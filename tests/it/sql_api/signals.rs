@@ -17,7 +17,11 @@ use crate::support::in_process::{InProcess, NO_POLL};
 fn asks(options: &[&str]) -> Value {
     let mut nodes = vec![
         trigger(),
-        node("ask", "human_approval", json!({ "approval_message": "Pay?", "approval_options": options })),
+        node(
+            "ask",
+            "human_approval",
+            json!({ "approval_message": "Pay?", "approval_options": options }),
+        ),
     ];
     let mut edges = vec![edge("t", "ask")];
     for (place, option) in options.iter().enumerate() {
@@ -63,12 +67,36 @@ async fn a_signal_lets_the_execution_go_on() {
 #[tokio::test(flavor = "multi_thread")]
 async fn an_answer_takes_the_branch_that_it_means() {
     for (call, options, chosen) in [
-        ("approve($1, by => 'ann', comment => 'fine')", vec!["reject", "approve"], "approve"),
-        ("reject($1, by => 'ann', comment => 'fine')", vec!["Yes", "No"], "No"),
-        ("approve($1, 'ask', 'ann', 'fine')", vec!["first", "second"], "first"),
-        ("reject($1, 'ask', 'ann', 'fine')", vec!["first", "second"], "second"),
-        ("decide($1, ' MAYBE ', by => 'ann', comment => 'fine')", vec!["yes", "maybe"], "maybe"),
-        ("decide($1, 'approved', by => 'ann', comment => 'fine')", vec!["approve", "reject"], "approve"),
+        (
+            "approve($1, by => 'ann', comment => 'fine')",
+            vec!["reject", "approve"],
+            "approve",
+        ),
+        (
+            "reject($1, by => 'ann', comment => 'fine')",
+            vec!["Yes", "No"],
+            "No",
+        ),
+        (
+            "approve($1, 'ask', 'ann', 'fine')",
+            vec!["first", "second"],
+            "first",
+        ),
+        (
+            "reject($1, 'ask', 'ann', 'fine')",
+            vec!["first", "second"],
+            "second",
+        ),
+        (
+            "decide($1, ' MAYBE ', by => 'ann', comment => 'fine')",
+            vec!["yes", "maybe"],
+            "maybe",
+        ),
+        (
+            "decide($1, 'approved', by => 'ann', comment => 'fine')",
+            vec!["approve", "reject"],
+            "approve",
+        ),
     ] {
         let database = Database::migrated(Variant::Alembic).await;
         let client = database.client().await;
@@ -76,11 +104,17 @@ async fn an_answer_takes_the_branch_that_it_means() {
         let execution = start(&client, &asks(&options)).await;
         wait_for_status(&client, execution, "waiting_for_signal").await;
         let statement = format!("SELECT workflow_worker.{call}");
-        client.query_typed(&statement, &[(&execution, Type::UUID)]).await.unwrap();
+        client
+            .query_typed(&statement, &[(&execution, Type::UUID)])
+            .await
+            .unwrap();
         let row = wait_for_completion(&client, execution).await;
         let output = row.output("ask");
         assert_eq!(output["decision"], chosen, "{call}");
-        assert_eq!((&output["by"], &output["comment"]), (&json!("ann"), &json!("fine")));
+        assert_eq!(
+            (&output["by"], &output["comment"]),
+            (&json!("ann"), &json!("fine"))
+        );
         let open = "SELECT count(*) FROM workflowsignal WHERE NOT processed";
         assert_eq!(count(&client, open).await, 0);
         worker.stop().await;
@@ -102,13 +136,24 @@ async fn only_the_first_answer_counts_and_the_second_is_told() {
         callers.spawn(async move {
             let call = if place % 2 == 0 { "approve" } else { "reject" };
             let statement = format!("SELECT workflow_worker.{call}($1)");
-            let answer = caller.query_typed(&statement, &[(&execution, Type::UUID)]).await;
-            answer.err().map(|error| error.code().unwrap().code().to_owned())
+            let answer = caller
+                .query_typed(&statement, &[(&execution, Type::UUID)])
+                .await;
+            answer
+                .err()
+                .map(|error| error.code().unwrap().code().to_owned())
         });
     }
     let answers = callers.join_all().await;
-    assert_eq!(answers.iter().filter(|answer| answer.is_none()).count(), 1, "{answers:?}");
-    assert!(answers.iter().flatten().all(|code| code == "WW419"), "{answers:?}");
+    assert_eq!(
+        answers.iter().filter(|answer| answer.is_none()).count(),
+        1,
+        "{answers:?}"
+    );
+    assert!(
+        answers.iter().flatten().all(|code| code == "WW419"),
+        "{answers:?}"
+    );
     let listed = "SELECT count(*) FROM workflow_worker.approvals";
     assert_eq!(count(&client, listed).await, 0, "it is decided");
 }
@@ -128,20 +173,45 @@ async fn of_several_requests_the_one_that_is_named_is_answered() {
     let arguments = [(&execution as _, Type::UUID)];
     let found = refusal(&client, "SELECT workflow_worker.approve($1)", &arguments).await;
     assert_eq!(found, "WW300");
-    let found = refusal(&client, "SELECT workflow_worker.approve($1, 'c')", &arguments).await;
+    let found = refusal(
+        &client,
+        "SELECT workflow_worker.approve($1, 'c')",
+        &arguments,
+    )
+    .await;
     assert_eq!(found, "WW412");
-    let found = refusal(&client, "SELECT workflow_worker.decide($1, 'perhaps', 'a')", &arguments).await;
+    let found = refusal(
+        &client,
+        "SELECT workflow_worker.decide($1, 'perhaps', 'a')",
+        &arguments,
+    )
+    .await;
     assert_eq!(found, "WW422");
-    client.query_typed("SELECT workflow_worker.approve($1, 'b')", &arguments).await.unwrap();
+    client
+        .query_typed("SELECT workflow_worker.approve($1, 'b')", &arguments)
+        .await
+        .unwrap();
     crate::support::wait::wait_until("b to be answered", crate::support::wait::SOON, async || {
         let row = crate::support::flow::host_row(&client, execution).await;
-        if row.output("b")["decision"] == "approve" { Ok(()) } else { Err(row.status) }
+        if row.output("b")["decision"] == "approve" {
+            Ok(())
+        } else {
+            Err(row.status)
+        }
     })
     .await;
-    let found = refusal(&client, "SELECT workflow_worker.approve($1, 'b')", &arguments).await;
+    let found = refusal(
+        &client,
+        "SELECT workflow_worker.approve($1, 'b')",
+        &arguments,
+    )
+    .await;
     assert_eq!(found, "WW419");
     // One is left, so it need not be named.
-    client.query_typed("SELECT workflow_worker.reject($1)", &arguments).await.unwrap();
+    client
+        .query_typed("SELECT workflow_worker.reject($1)", &arguments)
+        .await
+        .unwrap();
     let row = wait_for_completion(&client, execution).await;
     assert_eq!(row.output("a")["decision"], "reject");
     worker.stop().await;
@@ -164,17 +234,29 @@ async fn what_cannot_be_answered_or_sent_is_refused() {
         ("signal($1, repeat('x', 101))", "WW400"),
     ] {
         let statement = format!("SELECT workflow_worker.{call}");
-        assert_eq!(refusal(&client, &statement, &[(&execution, Type::UUID)]).await, code, "{call}");
+        assert_eq!(
+            refusal(&client, &statement, &[(&execution, Type::UUID)]).await,
+            code,
+            "{call}"
+        );
     }
     for ended in ["completed", "failed"] {
         let execution = execution_in(&client, ended).await;
-        for call in ["approve($1)", "reject($1)", "decide($1, 'x')", "signal($1, 'x')"] {
+        for call in [
+            "approve($1)",
+            "reject($1)",
+            "decide($1, 'x')",
+            "signal($1, 'x')",
+        ] {
             let statement = format!("SELECT workflow_worker.{call}");
             let found = refusal(&client, &statement, &[(&execution, Type::UUID)]).await;
             assert_eq!(found, "WW410", "{call} of one that is {ended}");
         }
     }
-    assert_eq!(count(&client, "SELECT count(*) FROM workflowsignal").await, 0);
+    assert_eq!(
+        count(&client, "SELECT count(*) FROM workflowsignal").await,
+        0
+    );
     // No second option to reject with.
     let execution = execution_in(&client, "waiting_for_signal").await;
     client
@@ -185,7 +267,12 @@ async fn what_cannot_be_answered_or_sent_is_refused() {
         )
         .await
         .unwrap();
-    let found = refusal(&client, "SELECT workflow_worker.reject($1)", &[(&execution, Type::UUID)]).await;
+    let found = refusal(
+        &client,
+        "SELECT workflow_worker.reject($1)",
+        &[(&execution, Type::UUID)],
+    )
+    .await;
     assert_eq!(found, "WW422");
 }
 
@@ -211,10 +298,16 @@ async fn signals_of_any_shape_break_nothing() {
             .await
             .unwrap();
     }
-    client.query("SELECT * FROM workflow_worker.approvals", &[]).await.unwrap();
-    client.query("SELECT * FROM workflow_worker.executions", &[]).await.unwrap();
+    client
+        .query("SELECT * FROM workflow_worker.approvals", &[])
+        .await
+        .unwrap();
+    client
+        .query("SELECT * FROM workflow_worker.executions", &[])
+        .await
+        .unwrap();
     let error = client
-        .query("SELECT workflow_worker.approve($1, 'n')", &[&execution])
+        .query("SELECT workflow_worker.approve($1::uuid, 'n')", &[&execution])
         .await
         .expect_err("there is none");
     assert_eq!(error.code().unwrap().code(), "WW412");

@@ -30,7 +30,10 @@ async fn a_started_execution_is_as_the_platform_makes_it_and_runs() {
             .await
             .unwrap();
         let (id, name, is_new): (Uuid, String, bool) = (row.get(0), row.get(1), row.get(2));
-        assert!(is_new && name.len() == 17 && name.starts_with("exec-"), "{name}");
+        assert!(
+            is_new && name.len() == 17 && name.starts_with("exec-"),
+            "{name}"
+        );
         assert_eq!(
             log(&client, id).await,
             [(
@@ -43,7 +46,12 @@ async fn a_started_execution_is_as_the_platform_makes_it_and_runs() {
         assert_api_can_read(&made);
         assert_eq!(made["execution_data"], json!({ "amount": 250 }));
         assert_eq!(made["execution_id"], name);
-        let priority: i32 = one(&client, "SELECT priority FROM workflow_worker.run_queue", &[]).await;
+        let priority: i32 = one(
+            &client,
+            "SELECT priority FROM workflow_worker.run_queue",
+            &[],
+        )
+        .await;
         assert_eq!(priority, 10);
         let worker = InProcess::start(&database.url(), &[NO_POLL]).await;
         let ended = wait_for_completion(&client, id).await;
@@ -72,13 +80,27 @@ async fn one_key_from_32_connections_at_the_same_time_is_one_execution() {
         });
     }
     let answers = callers.join_all().await;
-    assert!(answers.iter().all(|(id, _)| *id == answers[0].0), "{answers:?}");
+    assert!(
+        answers.iter().all(|(id, _)| *id == answers[0].0),
+        "{answers:?}"
+    );
     assert_eq!(answers.iter().filter(|(_, is_new)| *is_new).count(), 1);
-    assert_eq!(count(&client, "SELECT count(*) FROM workflowexecution").await, 1);
-    assert_eq!(count(&client, "SELECT count(*) FROM workflow_worker.run_queue").await, 1);
+    assert_eq!(
+        count(&client, "SELECT count(*) FROM workflowexecution").await,
+        1
+    );
+    assert_eq!(
+        count(&client, "SELECT count(*) FROM workflow_worker.run_queue").await,
+        1
+    );
     // Another workflow has keys of its own.
     let other = small_workflow(&client).await;
-    let second: Uuid = one(&client, WITH_KEY, &[(&other, Type::UUID), (&"invoice 17", Type::TEXT)]).await;
+    let second: Uuid = one(
+        &client,
+        WITH_KEY,
+        &[(&other, Type::UUID), (&"invoice 17", Type::TEXT)],
+    )
+    .await;
     assert_ne!(second, answers[0].0);
 }
 
@@ -98,18 +120,27 @@ async fn a_key_whose_transaction_is_open_is_waited_for_and_free_again_if_it_is_r
         let waiting = {
             let key = key.clone();
             tokio::spawn(async move {
-                one::<Uuid>(&second, WITH_KEY, &[(&workflow, Type::UUID), (&key, Type::TEXT)]).await
+                one::<Uuid>(
+                    &second,
+                    WITH_KEY,
+                    &[(&workflow, Type::UUID), (&key, Type::TEXT)],
+                )
+                .await
             })
         };
-        crate::support::wait::wait_until("the second to wait", crate::support::wait::SOON, async || {
-            let waiting = count(
-                &client,
-                "SELECT count(*) FROM pg_stat_activity
+        crate::support::wait::wait_until(
+            "the second to wait",
+            crate::support::wait::SOON,
+            async || {
+                let waiting = count(
+                    &client,
+                    "SELECT count(*) FROM pg_stat_activity
                  WHERE datname = current_database() AND wait_event_type = 'Lock'",
-            )
-            .await;
-            if waiting == 1 { Ok(()) } else { Err(waiting) }
-        })
+                )
+                .await;
+                if waiting == 1 { Ok(()) } else { Err(waiting) }
+            },
+        )
         .await;
         if is_committed {
             transaction.commit().await.unwrap();
@@ -118,7 +149,10 @@ async fn a_key_whose_transaction_is_open_is_waited_for_and_free_again_if_it_is_r
         }
         assert_eq!(waiting.await.unwrap() == firsts, is_committed);
     }
-    assert_eq!(count(&client, "SELECT count(*) FROM workflowexecution").await, 2);
+    assert_eq!(
+        count(&client, "SELECT count(*) FROM workflowexecution").await,
+        2
+    );
 }
 
 #[tokio::test(flavor = "multi_thread")]
@@ -130,17 +164,32 @@ async fn a_key_is_kept_as_long_as_its_execution_and_no_longer() {
     let first: Uuid = one(&client, WITH_KEY, &arguments).await;
     let worker = InProcess::start(&database.url(), &[NO_POLL]).await;
     wait_for_completion(&client, first).await;
-    assert_eq!(one::<Uuid>(&client, WITH_KEY, &arguments).await, first, "ended, and still the one");
+    assert_eq!(
+        one::<Uuid>(&client, WITH_KEY, &arguments).await,
+        first,
+        "ended, and still the one"
+    );
     client
         .batch_execute("UPDATE workflow SET is_active = false")
         .await
         .unwrap();
-    assert_eq!(one::<Uuid>(&client, WITH_KEY, &arguments).await, first, "nothing is started");
+    assert_eq!(
+        one::<Uuid>(&client, WITH_KEY, &arguments).await,
+        first,
+        "nothing is started"
+    );
     client
         .batch_execute("UPDATE workflow SET is_active = true; DELETE FROM workflowexecution")
         .await
         .unwrap();
-    assert_eq!(count(&client, "SELECT count(*) FROM workflow_worker.idempotency_keys").await, 0);
+    assert_eq!(
+        count(
+            &client,
+            "SELECT count(*) FROM workflow_worker.idempotency_keys"
+        )
+        .await,
+        0
+    );
     let second: Uuid = one(&client, WITH_KEY, &arguments).await;
     assert_ne!(second, first);
     // Past the triggers: the key is taken over all the same.
@@ -150,7 +199,14 @@ async fn a_key_is_kept_as_long_as_its_execution_and_no_longer() {
         .unwrap();
     let third: Uuid = one(&client, WITH_KEY, &arguments).await;
     assert_ne!(third, second);
-    assert_eq!(count(&client, "SELECT count(*) FROM workflow_worker.idempotency_keys").await, 1);
+    assert_eq!(
+        count(
+            &client,
+            "SELECT count(*) FROM workflow_worker.idempotency_keys"
+        )
+        .await,
+        1
+    );
     worker.stop().await;
 }
 
@@ -167,12 +223,23 @@ async fn what_is_to_start_later_waits_for_its_time_through_pause_resume_and_sign
     )
     .await;
     let host: String = one(&client, "SELECT status FROM workflowexecution", &[]).await;
-    assert_eq!((host.as_str(), state(&client, later).await.as_str()), ("running", "scheduled"));
+    assert_eq!(
+        (host.as_str(), state(&client, later).await.as_str()),
+        ("running", "scheduled")
+    );
     let run_at = "SELECT run_at::text FROM workflow_worker.executions WHERE id = $1";
     let planned: String = one(&client, run_at, &[(&later, Type::UUID)]).await;
-    for call in ["signal($1, 'x')", "pause($1)", "resume($1)", "signal($1, 'x')"] {
+    for call in [
+        "signal($1, 'x')",
+        "pause($1)",
+        "resume($1)",
+        "signal($1, 'x')",
+    ] {
         let statement = format!("SELECT workflow_worker.{call}");
-        client.query_typed(&statement, &[(&later, Type::UUID)]).await.unwrap();
+        client
+            .query_typed(&statement, &[(&later, Type::UUID)])
+            .await
+            .unwrap();
     }
     // A worker that had been woken would have run it before this one.
     let soon: Uuid = one(
@@ -183,12 +250,15 @@ async fn what_is_to_start_later_waits_for_its_time_through_pause_resume_and_sign
     .await;
     wait_for_completion(&client, soon).await;
     let kept: String = one(&client, run_at, &[(&later, Type::UUID)]).await;
-    assert_eq!((kept, state(&client, later).await.as_str()), (planned, "scheduled"));
+    assert_eq!(
+        (kept, state(&client, later).await.as_str()),
+        (planned, "scheduled")
+    );
     let early = count(
         &client,
-        "SELECT count(*) FROM workflow_worker.steps JOIN workflow_worker.finished USING (execution_id)
-         JOIN workflowexecution AS host ON host.id = execution_id
-         WHERE seq = 1 AND steps.started_at < host.started_at AT TIME ZONE 'utc' + interval '90 ms'",
+        "SELECT count(*) FROM workflow_worker.steps AS step
+         JOIN workflowexecution AS host ON host.id = step.execution_id
+         WHERE seq = 1 AND step.started_at < host.started_at AT TIME ZONE 'utc' + interval '90 ms'",
     )
     .await;
     assert_eq!(early, 0, "not before its time");
@@ -200,7 +270,10 @@ async fn a_child_ends_with_its_parent() {
     let database = Database::migrated(Variant::Alembic).await;
     let client = database.client().await;
     let waits = json!({ "signal_type": "never" });
-    let graph = chain(vec![trigger(), crate::support::flow::node("w", "wait_for_signal", waits)]);
+    let graph = chain(vec![
+        trigger(),
+        crate::support::flow::node("w", "wait_for_signal", waits),
+    ]);
     let workflow = insert_workflow(&client, &graph).await;
     let worker = InProcess::start(&database.url(), &[NO_POLL]).await;
     let parent: Uuid = one(&client, START, &[(&workflow, Type::UUID)]).await;
@@ -213,7 +286,10 @@ async fn a_child_ends_with_its_parent() {
     wait_for_status(&client, parent, "waiting_for_signal").await;
     wait_for_status(&client, child, "waiting_for_signal").await;
     client
-        .query("SELECT workflow_worker.terminate($1, 'enough')", &[&parent])
+        .query(
+            "SELECT workflow_worker.terminate($1::uuid, 'enough')",
+            &[&parent],
+        )
         .await
         .unwrap();
     let ended = wait_for_status(&client, child, "failed").await;
@@ -247,17 +323,31 @@ async fn each_argument_that_cannot_be_is_refused_and_nothing_is_left() {
         ("$1, timeout_seconds => 0", "WW400"),
         ("$1, timeout_seconds => 'NaN'", "WW400"),
         ("$1, timeout_seconds => 1e12", "WW400"),
-        ("$1, parent => gen_random_uuid(), idempotency_key => 'k'", "WW404"),
+        (
+            "$1, parent => gen_random_uuid(), idempotency_key => 'k'",
+            "WW404",
+        ),
     ] {
         let statement = format!("SELECT workflow_worker.start({arguments}) WHERE $1 IS NOT NULL");
         let found = refusal(&client, &statement, &[(&workflow, Type::UUID)]).await;
         assert_eq!(found, code, "{arguments}");
     }
-    client.batch_execute("UPDATE workflow SET is_active = false").await.unwrap();
+    client
+        .batch_execute("UPDATE workflow SET is_active = false")
+        .await
+        .unwrap();
     let found = refusal(&client, START, &[(&workflow, Type::UUID)]).await;
     assert_eq!(found, "WW403");
-    for table in ["workflowexecution", "workflow_worker.run_queue", "workflow_worker.idempotency_keys"] {
-        assert_eq!(count(&client, &format!("SELECT count(*) FROM {table}")).await, 0, "{table}");
+    for table in [
+        "workflowexecution",
+        "workflow_worker.run_queue",
+        "workflow_worker.idempotency_keys",
+    ] {
+        assert_eq!(
+            count(&client, &format!("SELECT count(*) FROM {table}")).await,
+            0,
+            "{table}"
+        );
     }
 }
 
@@ -279,7 +369,10 @@ async fn input_null_is_none_and_what_is_extra_stands_in_the_state() {
     assert_eq!(made["concurrency_key"], "tenant 7");
     assert_eq!(made["timeout_seconds"], json!(1.5));
     let keys: Vec<&String> = made.as_object().unwrap().keys().take(4).collect();
-    assert_eq!(keys, ["execution_id", "workflow_id", "workflow_version", "status"]);
+    assert_eq!(
+        keys,
+        ["execution_id", "workflow_id", "workflow_version", "status"]
+    );
     let number: Uuid = one(
         &client,
         "SELECT id FROM workflow_worker.start($1, priority => '-7')",
@@ -300,7 +393,10 @@ async fn a_replay_says_what_it_replays_as_the_platform_does() {
         let original: Uuid = one(&client, START, &[(&workflow, Type::UUID)]).await;
         wait_for_completion(&client, original).await;
         for (from_node, words) in [
-            (None, format!("Replay started from beginning of execution {original}")),
+            (
+                None,
+                format!("Replay started from beginning of execution {original}"),
+            ),
             (Some("s"), "Replay started from node: s".to_owned()),
         ] {
             let replay: Uuid = one(
@@ -319,9 +415,15 @@ async fn a_replay_says_what_it_replays_as_the_platform_does() {
                 )
                 .await
                 .unwrap();
-            assert_eq!((row.get::<_, Uuid>(0), row.get::<_, Option<&str>>(1)), (original, from_node));
+            assert_eq!(
+                (row.get::<_, Uuid>(0), row.get::<_, Option<&str>>(1)),
+                (original, from_node)
+            );
             let said = log(&client, replay).await;
-            assert!(said.contains(&("system".to_owned(), "info".to_owned(), words)), "{said:?}");
+            assert!(
+                said.contains(&("system".to_owned(), "info".to_owned(), words)),
+                "{said:?}"
+            );
             wait_for_completion(&client, replay).await;
             assert!(!steps(&client, replay).await.is_empty());
         }
@@ -344,7 +446,11 @@ async fn a_replay_is_refused_where_it_cannot_be_and_has_keys_as_a_start() {
         ("$1, priority => 'urgent'", "WW400"),
     ] {
         let statement = format!("SELECT workflow_worker.replay({arguments}) WHERE $1 IS NOT NULL");
-        assert_eq!(refusal(&client, &statement, &[(&id, Type::UUID)]).await, code, "{arguments}");
+        assert_eq!(
+            refusal(&client, &statement, &[(&id, Type::UUID)]).await,
+            code,
+            "{arguments}"
+        );
     }
     let keyed = "SELECT json_build_object('id', id, 'is_new', is_new)::text FROM workflow_worker.replay($1, idempotency_key => 'again')";
     let mut answers: Vec<Value> = Vec::new();
@@ -353,10 +459,21 @@ async fn a_replay_is_refused_where_it_cannot_be_and_has_keys_as_a_start() {
         answers.push(serde_json::from_str(&text).unwrap());
     }
     assert_eq!(answers[0]["id"], answers[1]["id"]);
-    assert_eq!((&answers[0]["is_new"], &answers[1]["is_new"]), (&json!(true), &json!(false)));
-    client.batch_execute("UPDATE workflow SET is_active = false").await.unwrap();
     assert_eq!(
-        refusal(&client, "SELECT workflow_worker.replay($1)", &[(&id, Type::UUID)]).await,
+        (&answers[0]["is_new"], &answers[1]["is_new"]),
+        (&json!(true), &json!(false))
+    );
+    client
+        .batch_execute("UPDATE workflow SET is_active = false")
+        .await
+        .unwrap();
+    assert_eq!(
+        refusal(
+            &client,
+            "SELECT workflow_worker.replay($1)",
+            &[(&id, Type::UUID)]
+        )
+        .await,
         "WW403"
     );
 }

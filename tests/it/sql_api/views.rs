@@ -21,16 +21,35 @@ async fn an_execution_is_shown_as_people_mean_it() {
         let client = database.client().await;
         let child = insert_workflow(
             &client,
-            &chain(vec![trigger(), node("w", "wait_for_signal", json!({ "signal_type": "x" }))]),
+            &chain(vec![
+                trigger(),
+                node("w", "wait_for_signal", json!({ "signal_type": "x" })),
+            ]),
         )
         .await;
         let cases = [
             (get("n", &hits.url("/long?ms=60000")), "running", None),
-            (node("n", "delay", json!({ "delay_seconds": 600 })), "sleeping", Some("time")),
-            (node("n", "wait_for_signal", json!({ "signal_type": "x" })), "waiting", Some("signal")),
-            (node("n", "human_approval", json!({})), "waiting", Some("approval")),
             (
-                node("n", "sub_workflow", json!({ "workflow_id": child, "timeout_seconds": 0 })),
+                node("n", "delay", json!({ "delay_seconds": 600 })),
+                "sleeping",
+                Some("time"),
+            ),
+            (
+                node("n", "wait_for_signal", json!({ "signal_type": "x" })),
+                "waiting",
+                Some("signal"),
+            ),
+            (
+                node("n", "human_approval", json!({})),
+                "waiting",
+                Some("approval"),
+            ),
+            (
+                node(
+                    "n",
+                    "sub_workflow",
+                    json!({ "workflow_id": child, "wait_for_completion": true }),
+                ),
                 "waiting",
                 Some("sub_workflow"),
             ),
@@ -58,7 +77,11 @@ async fn an_execution_is_shown_as_people_mean_it() {
                     1,
                     expected == "running",
                 );
-                if seen == wanted { Ok(()) } else { Err(format!("{seen:?}")) }
+                if seen == wanted {
+                    Ok(())
+                } else {
+                    Err(format!("{seen:?}"))
+                }
             })
             .await;
         }
@@ -83,7 +106,10 @@ async fn without_a_worker_each_state_has_its_word() {
     }
     let execution = execution_in(&client, "running").await;
     client
-        .execute("DELETE FROM workflow_worker.run_queue WHERE execution_id = $1", &[&execution])
+        .execute(
+            "DELETE FROM workflow_worker.run_queue WHERE execution_id = $1",
+            &[&execution],
+        )
         .await
         .unwrap();
     assert_eq!(state(&client, execution).await, "unqueued");
@@ -114,20 +140,38 @@ async fn health_says_whether_executions_are_run_and_what_is_in_the_way() {
     .await;
     let start = "SELECT id FROM workflow_worker.start($1, run_at => $2)";
     let now: Option<chrono::DateTime<chrono::Utc>> = None;
-    let running: Uuid = one(&client, start, &[(&workflow, Type::UUID), (&now, Type::TIMESTAMPTZ)]).await;
+    let running: Uuid = one(
+        &client,
+        start,
+        &[(&workflow, Type::UUID), (&now, Type::TIMESTAMPTZ)],
+    )
+    .await;
     assert_eq!(health().await.get::<_, Option<bool>>(9), Some(true));
-    let worker = InProcess::start(&database.url(), &[NO_POLL, ("WORKFLOW_WORKER_CONCURRENCY", "1")]).await;
+    let worker = InProcess::start(
+        &database.url(),
+        &[NO_POLL, ("WORKFLOW_WORKER_CONCURRENCY", "1")],
+    )
+    .await;
     wait_for_calls(&hits, "/long?ms=60000", 1).await;
     client
-        .query("SELECT workflow_worker.start($1, run_at => now() + interval '1 hour')", &[&workflow])
+        .query(
+            "SELECT workflow_worker.start($1, run_at => now() + interval '1 hour')",
+            &[&workflow],
+        )
         .await
         .unwrap();
-    client.query("SELECT workflow_worker.start($1)", &[&workflow]).await.unwrap();
+    client
+        .query("SELECT workflow_worker.start($1)", &[&workflow])
+        .await
+        .unwrap();
     let row = health().await;
     assert!(row.get::<_, bool>(0));
     let numbers: Vec<i64> = (1..7).map(|place| row.get(place)).collect();
     assert_eq!(numbers, [1, 1, 1, 1, 0, 0]);
-    assert_eq!(row.get::<_, i32>(8), workflow_worker::store::migrate::known_version());
+    assert_eq!(
+        row.get::<_, i32>(8),
+        workflow_worker::store::migrate::known_version()
+    );
     client
         .batch_execute("ALTER TABLE workflowexecution DISABLE TRIGGER workflow_worker_inserted")
         .await
@@ -135,7 +179,10 @@ async fn health_says_whether_executions_are_run_and_what_is_in_the_way() {
     let row = health().await;
     assert!(!row.get::<_, bool>(0));
     assert_eq!(row.get::<_, Vec<String>>(7), ["workflow_worker_inserted"]);
-    client.query("SELECT workflow_worker.terminate($1::uuid)", &[&running]).await.unwrap();
+    client
+        .query("SELECT workflow_worker.terminate($1::uuid)", &[&running])
+        .await
+        .unwrap();
     wait_for_end(&client, running).await;
     wait_until_not_held(&client, running).await;
     worker.stop().await;
