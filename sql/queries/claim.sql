@@ -1,25 +1,27 @@
--- Takes up to $2 due executions under a lease and returns them with all that a first run needs.
+-- Takes up to $2 due executions under a lease and returns them with all that a first run needs. A row with is_claimed
+-- false is one that was put to wait for a limit instead.
 -- $1 worker uuid; $2 free slots bigint.
--- Index: run_queue_due and run_queue_timed, each read up to $2 rows deep, whatever else is in the table.
+-- Index: run_queue_due, read up to $2 rows deep, and run_queue_timed, up to 100 rows deeper, whatever else is in the table.
 -- Race-free: SKIP LOCKED leaves rows that another claim is taking; a worker that was declared dead (its row in workers
--- is gone) gets nothing. Locks rows of run_queue only.
+-- is gone) gets nothing. Locks rows of run_queue only; and the keys of limits, without waiting for them (take_places).
 -- Does not wait for the disk (synchronous_commit off, for this statement): if a crash of the server loses the claim, the
 -- row is due again and this worker's records find another lease there, or none. The fence could be drawn a second time
 -- then; that is why records name the worker and the revision as well.
 WITH ready_rows AS MATERIALIZED (
-    SELECT execution_id, priority, run_at
+    SELECT execution_id, (run_at AT TIME ZONE 'UTC') - priority * interval '1 minute' AS place
     FROM workflow_worker.run_queue
     WHERE ready
       AND worker_id IS NULL
+      AND held_by IS NULL
       AND EXISTS (SELECT FROM workflow_worker.workers WHERE workers.id = $1)
       AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
-    ORDER BY priority DESC, run_at, execution_id
+    ORDER BY (run_at AT TIME ZONE 'UTC') - priority * interval '1 minute', execution_id
     LIMIT $2
     FOR UPDATE SKIP LOCKED
 ),
 -- Delays and retries whose time has come. They were not touched when it came.
 timed_rows AS MATERIALIZED (
-    SELECT execution_id, priority, run_at
+    SELECT execution_id, (run_at AT TIME ZONE 'UTC') - priority * interval '1 minute' AS place
     FROM workflow_worker.run_queue
     WHERE NOT ready
       AND worker_id IS NULL
@@ -28,27 +30,52 @@ timed_rows AS MATERIALIZED (
       AND EXISTS (SELECT FROM workflow_worker.workers WHERE workers.id = $1)
       AND (SELECT set_config('synchronous_commit', 'off', true)) IS NOT NULL
     ORDER BY run_at
-    LIMIT $2
+    LIMIT $2 + 100
     FOR UPDATE SKIP LOCKED
 ),
 -- MATERIALIZED here and above: without it the planner may run the subquery again and lock more rows than LIMIT says.
 due AS MATERIALIZED (
-    SELECT execution_id
-    FROM (SELECT * FROM ready_rows UNION ALL SELECT * FROM timed_rows) AS candidates
-    ORDER BY priority DESC, run_at, execution_id
-    LIMIT $2
+    SELECT chosen.execution_id, chosen.place, nextval('workflow_worker.fence') AS fence
+    FROM (
+        SELECT candidates.execution_id, candidates.place
+        FROM (SELECT * FROM ready_rows UNION ALL SELECT * FROM timed_rows) AS candidates
+        ORDER BY candidates.place, candidates.execution_id
+        LIMIT $2
+    ) AS chosen
+),
+-- They take their place in the order of what is due: by run_at alone, one with a high priority would stay behind all that
+-- came due before it.
+overdue AS (
+    UPDATE workflow_worker.run_queue AS queued
+    SET ready = true
+    FROM timed_rows
+    WHERE queued.execution_id = timed_rows.execution_id
+      AND timed_rows.execution_id NOT IN (SELECT due.execution_id FROM due)
+),
+-- A scalar subquery and no EXISTS, which would become a join: where there are no limits, the function is not called.
+limited AS MATERIALIZED (
+    SELECT place.execution_id, place.is_taken, place.is_held, place.limit_keys
+    FROM workflow_worker.take_places(
+        ARRAY(SELECT due.execution_id FROM due ORDER BY due.place, due.execution_id),
+        ARRAY(SELECT due.fence FROM due ORDER BY due.place, due.execution_id)) AS place
+    WHERE (SELECT true FROM workflow_worker.limits LIMIT 1)
 ),
 claimed AS (
     UPDATE workflow_worker.run_queue AS queued
     SET worker_id = $1,
-        fence = nextval('workflow_worker.fence'),
+        fence = due.fence,
         claimed_at = now()
     FROM due
+    LEFT JOIN limited ON limited.execution_id = due.execution_id
     WHERE queued.execution_id = due.execution_id
+      AND coalesce(limited.is_taken, true)
     RETURNING queued.*
 )
 SELECT
-    claimed.execution_id,
+    due.execution_id,
+    claimed.execution_id IS NOT NULL AS is_claimed,
+    -- The limits that it counts under, or NULL.
+    limited.limit_keys,
     claimed.fence,
     claimed.revision,
     -- Of the same snapshot as the host row, not of the row that was locked: a write of somebody else in between must
@@ -78,9 +105,12 @@ SELECT
     claimed.replay_from,
     -- How long it has been due.
     (extract(epoch FROM clock_timestamp() - claimed.run_at) * 1000)::double precision AS late_by_ms
-FROM claimed
-JOIN workflow_worker.run_queue AS seen ON seen.execution_id = claimed.execution_id
+FROM due
+LEFT JOIN limited ON limited.execution_id = due.execution_id
+LEFT JOIN claimed ON claimed.execution_id = due.execution_id
+LEFT JOIN workflow_worker.run_queue AS seen ON seen.execution_id = claimed.execution_id
 LEFT JOIN public.workflowexecution AS host ON host.id = claimed.execution_id
 LEFT JOIN public.workflow ON workflow.id = host.workflow_id
 LEFT JOIN workflow_worker.children AS child ON child.child_id = claimed.execution_id
-ORDER BY claimed.priority DESC, claimed.run_at;
+WHERE claimed.execution_id IS NOT NULL OR limited.is_held
+ORDER BY due.place, due.execution_id;

@@ -206,17 +206,20 @@ removed AS (
     WHERE queued.execution_id = held.execution_id
       AND held.is_current
       AND held.disposition = 'finish'
-    RETURNING queued.execution_id, queued.checkpoint, queued.graph_hash
+    RETURNING queued.execution_id, queued.checkpoint, queued.graph_hash, queued.priority, queued.limit_key
 ),
 archived AS (
-    INSERT INTO workflow_worker.finished (execution_id, outcome, fence, revision, graph_hash, checkpoint)
+    INSERT INTO workflow_worker.finished
+        (execution_id, outcome, fence, revision, graph_hash, checkpoint, priority, limit_key)
     SELECT
         removed.execution_id,
         coalesce(held.status, held.host_status),
         held.fence,
         held.revision + 1,
         coalesce(held.graph_hash, removed.graph_hash),
-        coalesce(held.checkpoint::json, removed.checkpoint)
+        coalesce(held.checkpoint::json, removed.checkpoint),
+        removed.priority,
+        removed.limit_key
     FROM removed
     JOIN held ON held.execution_id = removed.execution_id
     ON CONFLICT (execution_id) DO UPDATE
@@ -225,6 +228,8 @@ archived AS (
         revision = excluded.revision,
         graph_hash = excluded.graph_hash,
         checkpoint = excluded.checkpoint,
+        priority = excluded.priority,
+        limit_key = excluded.limit_key,
         finished_at = now()
 ),
 published AS (

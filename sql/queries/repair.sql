@@ -16,12 +16,14 @@ WITH missing AS MATERIALIZED (
     LIMIT $3
     FOR NO KEY UPDATE OF host SKIP LOCKED
 )
-INSERT INTO workflow_worker.run_queue (execution_id, run_at, priority, ready, revision, graph_hash, checkpoint)
+INSERT INTO workflow_worker.run_queue
+    (execution_id, run_at, priority, ready, limit_key, revision, graph_hash, checkpoint)
 SELECT
     missing.id,
     CASE WHEN missing.status = 'running' THEN now() ELSE workflow_worker.retry_time(missing.next_retry_at) END,
-    coalesce(workflow_worker.priority_in(missing.execution_state), 5),
+    coalesce(finished.priority, workflow_worker.priority_in(missing.execution_state), 5),
     missing.status = 'running',
+    coalesce(finished.limit_key, workflow_worker.concurrency_key_in(missing.execution_state)),
     coalesce(finished.revision, 0),
     finished.graph_hash,
     finished.checkpoint

@@ -4,6 +4,8 @@
 //! the only part that claims, and it stops the worker's work by not claiming. Each wake-up has its reason; what only
 //! the poll has found counts as a missed wake-up.
 
+mod admission;
+mod place;
 mod slots;
 mod stop;
 mod upkeep;
@@ -22,11 +24,12 @@ use crate::ids::{ExecutionId, Fence, Timestamp};
 use crate::lease::Pulse;
 use crate::runner::interrupt::Running;
 use crate::runner::{Ended, Runner, Tools};
-use crate::store::claim::NextDue;
+use crate::store::claim::{Claim, NextDue};
 use crate::store::workers::{Hearing, Identity};
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Event, Telemetry};
 use crate::wake::{Cause, Causes, Waker};
+use place::Place;
 pub use slots::{Slot, Slots};
 use stop::unless_stopped;
 
@@ -84,6 +87,12 @@ struct Agenda {
     /// When the next timed execution comes due, as far as is known here. (What other workers park is learned from
     /// them or from the poll.)
     next_due: Option<Instant>,
+    /// When the next start under a limited rate will be possible, as far as is known here.
+    next_opening: Option<Instant>,
+    /// The limit after which the sweep over those that are waited for goes on.
+    sweep_after: String,
+    /// What was claimed counts under limits, since the last clean-up.
+    has_met_limits: bool,
     /// There was more to do than free slots.
     has_backlog: bool,
     /// Claims in a row that found less than was due.
@@ -106,6 +115,9 @@ impl Dispatcher {
             next_poll: now,
             next_repair: now,
             next_due: None,
+            next_opening: None,
+            sweep_after: String::new(),
+            has_met_limits: false,
             has_backlog: false,
             fruitless: 0,
             error_wait: FIRST_ERROR_WAIT,
@@ -113,9 +125,10 @@ impl Dispatcher {
             unaccounted: HashSet::new(),
         };
         while !stop.is_cancelled() {
-            let until = agenda
-                .next_due
-                .map_or(agenda.next_poll, |due| due.min(agenda.next_poll));
+            let until = [agenda.next_due, agenda.next_opening]
+                .into_iter()
+                .flatten()
+                .fold(agenda.next_poll, Instant::min);
             let causes = tokio::select! {
                 causes = self.waker.wait(until) => causes,
                 () = stop.cancelled() => break,
@@ -163,6 +176,7 @@ impl Dispatcher {
         let triggers_are_off = next.is_some_and(|next| next.triggers_are_off);
         if causes.contains(Cause::Reconnected) || triggers_are_off || now >= agenda.next_repair {
             self.repair(None).await?;
+            self.forget_uses(agenda).await?;
             agenda.next_repair = now + FULL_REPAIR_INTERVAL;
         } else if is_missing {
             self.repair(Some(self.repair_window())).await?;
@@ -171,7 +185,11 @@ impl Dispatcher {
         if is_due_by_time {
             agenda.next_due = None;
         }
-        let is_announced = causes.contains(Cause::Notified) || causes.contains(Cause::Reconnected);
+        let is_let_go = self
+            .look_at_limits(causes, agenda, running, next.as_ref())
+            .await?;
+        let is_announced =
+            is_let_go || causes.contains(Cause::Notified) || causes.contains(Cause::Reconnected);
         let has_room = causes.contains(Cause::Capacity) && agenda.has_backlog;
         if is_announced || is_due_by_time || has_room {
             return self.claim(agenda, running, tasks, tokens, false).await;
@@ -181,6 +199,7 @@ impl Dispatcher {
         }
         if let Some(next) = next {
             self.plan(agenda, &next);
+            self.plan_opening(agenda, &next);
         }
         Ok(())
     }
@@ -200,8 +219,9 @@ impl Dispatcher {
         if slots.is_empty() || identity.void.is_cancelled() {
             return Ok(());
         }
-        let (claimed, next) = self.store.claim(identity.id, slots.len()).await?;
-        let missed = claimed
+        let claim = self.store.claim(identity.id, slots.len()).await?;
+        let missed = claim
+            .claimed
             .iter()
             .filter(|claimed| claimed.late_by_ms > MISSED_AFTER_MS)
             .count();
@@ -212,7 +232,8 @@ impl Dispatcher {
             self.telemetry
                 .emit(Event::MissedWakeup { executions: missed });
         }
-        for claimed in claimed {
+        self.plan_after_claim(agenda, &claim, slots.len());
+        for claimed in claim.claimed {
             // The claim returns at most as many as there are slots.
             let Some(slot) = slots.pop() else { break };
             let interrupts = running.enter(
@@ -229,16 +250,29 @@ impl Dispatcher {
                 Arc::clone(&self.waker),
             ));
         }
-        self.plan_after_claim(agenda, &next, slots.is_empty());
         Ok(())
     }
 
-    fn plan_after_claim(&self, agenda: &mut Agenda, next: &NextDue, is_full: bool) {
+    fn plan_after_claim(&self, agenda: &mut Agenda, claim: &Claim, slots: usize) {
+        let next = &claim.next;
+        let is_full = claim.claimed.len() >= slots;
+        agenda.has_met_limits |= claim.held > 0
+            || claim
+                .claimed
+                .iter()
+                .any(|claimed| !claimed.limit_keys.is_empty());
         let is_more_due = next.is_due || next.next_run_at.is_some_and(|at| at <= self.clock.now());
         agenda.has_backlog = is_full && is_more_due;
+        self.plan_opening(agenda, next);
         if is_full || !is_more_due {
             agenda.fruitless = 0;
             self.plan(agenda, next);
+            return;
+        }
+        if claim.held > 0 {
+            // What was in the way is out of it.
+            agenda.fruitless = 0;
+            self.waker.raise(Cause::Notified);
             return;
         }
         // There are free slots, and what is due could not be had: others hold locks on those rows at this moment.
@@ -261,6 +295,7 @@ impl Dispatcher {
             slot: Some(slot),
             waker,
             until: None,
+            limit_keys: runner.limit_keys(),
         };
         let ended = runner.run().await;
         if let Ended::Parked { until } = ended {
@@ -277,6 +312,12 @@ impl Dispatcher {
                 self.telemetry.emit(Event::WorkerError { error });
             }
         }
+    }
+
+    fn plan_opening(&self, agenda: &mut Agenda, next: &NextDue) {
+        agenda.next_opening = next
+            .next_opening_at
+            .map(|at| self.clock.instant_of(at) + Duration::from_micros(500));
     }
 
     fn plan(&self, agenda: &mut Agenda, next: &NextDue) {
@@ -330,25 +371,6 @@ impl Dispatcher {
                 agenda.next_due = None;
             }
         }
-    }
-}
-
-/// What a runner takes up here. Given back when it is dropped, also by a panic.
-struct Place {
-    lease: (ExecutionId, Fence),
-    running: Arc<Running>,
-    slot: Option<Slot>,
-    waker: Arc<Waker>,
-    /// Until when the execution was parked.
-    until: Option<Timestamp>,
-}
-
-impl Drop for Place {
-    fn drop(&mut self) {
-        let (execution, fence) = self.lease;
-        self.running.leave(execution, fence, self.until);
-        drop(self.slot.take());
-        self.waker.raise(Cause::Capacity);
     }
 }
 

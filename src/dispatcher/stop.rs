@@ -37,6 +37,7 @@ impl Dispatcher {
             tokio::select! {
                 ended = tasks.join_next() => {
                     self.pulse.running.store(running.len(), Ordering::Relaxed);
+                    self.admit_at_end(running).await;
                     if ended.is_none() {
                         return;
                     }
@@ -54,6 +55,14 @@ impl Dispatcher {
         let rest = async { while tasks.join_next().await.is_some() {} };
         // Who has not handed back by then loses its lease with the worker's row.
         drop(tokio::time::timeout(HAND_BACK_LIMIT, rest).await);
+        self.admit_at_end(running).await;
+    }
+
+    /// What waits for the places that were left may go on elsewhere. If the database is away, the others' polls find it.
+    async fn admit_at_end(&self, running: &Running) {
+        if let Err(error) = self.admit_freed(running, false).await {
+            tracing::debug!("while draining: {error}");
+        }
     }
 }
 

@@ -1,6 +1,6 @@
 //! What reaches a running execution from outside: somebody wrote its row, its lease is lost, the worker drains.
 
-use std::collections::HashMap;
+use std::collections::{BTreeSet, HashMap};
 use std::sync::{Mutex, PoisonError};
 
 use tokio::sync::watch;
@@ -46,6 +46,8 @@ pub struct Running {
     entries: Mutex<HashMap<ExecutionId, Entry>>,
     /// The nearest time until which an execution was parked since the dispatcher last asked.
     nearest: Mutex<Option<Timestamp>>,
+    /// The limits under which executions have ended here since the dispatcher last asked: there may be room.
+    freed: Mutex<BTreeSet<String>>,
 }
 
 impl std::fmt::Debug for Running {
@@ -113,6 +115,18 @@ impl Running {
             .lock()
             .unwrap_or_else(PoisonError::into_inner)
             .take()
+    }
+
+    /// Notes that an execution under these limits has left its places.
+    pub fn free(&self, limit_keys: impl IntoIterator<Item = String>) {
+        let mut freed = self.freed.lock().unwrap_or_else(PoisonError::into_inner);
+        freed.extend(limit_keys);
+    }
+
+    /// The limits under which places were left since the last call.
+    pub fn take_freed(&self) -> Vec<String> {
+        let mut freed = self.freed.lock().unwrap_or_else(PoisonError::into_inner);
+        std::mem::take(&mut *freed).into_iter().collect()
     }
 
     /// Hands out what the database says of the executions that the worker holds. Returns those that it holds and that

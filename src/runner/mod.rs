@@ -110,6 +110,11 @@ impl Runner {
         (self.claimed.execution_id, self.claimed.fence)
     }
 
+    /// The limits that it counts under while it runs.
+    pub fn limit_keys(&self) -> Vec<String> {
+        self.claimed.limit_keys.clone()
+    }
+
     /// Runs it until it ends, waits, or is to stop.
     pub async fn run(self) -> Ended {
         let id = self.claimed.execution_id;

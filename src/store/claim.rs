@@ -38,6 +38,8 @@ pub struct Claimed {
     pub timed_from: Timestamp,
     /// What it replays.
     pub replay: Option<Replay>,
+    /// The limits that it counts under while it runs.
+    pub limit_keys: Vec<String>,
     /// The platform's row; `None` if it is gone.
     pub host: Option<HostRow>,
 }
@@ -78,6 +80,17 @@ pub struct HostRow {
     pub workflow_row_version: Option<String>,
 }
 
+/// What a claim has brought.
+#[derive(Clone, Debug, Default)]
+pub struct Claim {
+    /// What is to be run.
+    pub claimed: Vec<Claimed>,
+    /// How many were put to wait for a limit instead.
+    pub held: usize,
+    /// What comes next (without a look for rows that are missing).
+    pub next: NextDue,
+}
+
 /// What the run queue holds for later.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct NextDue {
@@ -89,6 +102,10 @@ pub struct NextDue {
     pub next_run_at: Option<Timestamp>,
     /// The worker holds something.
     pub is_holding: bool,
+    /// Something waits for a limit.
+    pub is_limit_waited_for: bool,
+    /// When the next start under a limited rate, for which something waits, will be possible.
+    pub next_opening_at: Option<Timestamp>,
     /// Triggers are missing or disabled: only the poll sees what the platform does.
     pub triggers_are_off: bool,
 }
@@ -135,21 +152,27 @@ pub enum RecordedStep {
 }
 
 impl Store {
-    /// Claims up to `limit` due executions, and says what comes due next (without a look for rows that are missing).
-    pub async fn claim(
-        &self,
-        worker: WorkerId,
-        limit: usize,
-    ) -> Result<(Vec<Claimed>, NextDue), StoreError> {
+    /// Claims up to `limit` due executions, and says what comes due next.
+    pub async fn claim(&self, worker: WorkerId, limit: usize) -> Result<Claim, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let (claimed, next) = self
+        let (rows, next) = self
             .query_both(
                 (&sql::CLAIM, &[&worker.0, &limit]),
                 (&sql::NEXT_DUE, &[&worker.0, &None::<f64>]),
             )
             .await?;
-        let claimed = claimed.iter().map(claimed_from).collect::<Result<_, _>>()?;
-        Ok((claimed, next_due_from(&next)?))
+        let mut claim = Claim {
+            next: next_due_from(&next)?,
+            ..Claim::default()
+        };
+        for row in &rows {
+            if row.try_get("is_claimed")? {
+                claim.claimed.push(claimed_from(row)?);
+            } else {
+                claim.held += 1;
+            }
+        }
+        Ok(claim)
     }
 
     /// Says whether anything is due, what comes due next, and whether a host row of the last `window_seconds` is missing
@@ -265,6 +288,9 @@ fn claimed_from(row: &Row) -> Result<Claimed, StoreError> {
         depth: u32::try_from(row.try_get::<_, i32>("depth")?).unwrap_or(0),
         cancel_reason: row.try_get("cancel_reason")?,
         timed_from: row.try_get("timed_from")?,
+        limit_keys: row
+            .try_get::<_, Option<Vec<String>>>("limit_keys")?
+            .unwrap_or_default(),
         replay: row
             .try_get::<_, Option<Uuid>>("replay_of")?
             .map(|original| -> Result<Replay, StoreError> {
@@ -288,6 +314,8 @@ fn next_due_from(rows: &[Row]) -> Result<NextDue, StoreError> {
         is_missing: row.try_get("is_missing")?,
         next_run_at: row.try_get("next_run_at")?,
         is_holding: row.try_get("is_holding")?,
+        is_limit_waited_for: row.try_get("is_limit_waited_for")?,
+        next_opening_at: row.try_get("next_opening_at")?,
         triggers_are_off: row.try_get("triggers_are_off")?,
     })
 }

@@ -10,6 +10,7 @@ mod error;
 mod events;
 pub mod facts;
 pub mod graphs;
+pub mod limits;
 pub mod mail;
 pub mod migrate;
 pub mod record;

@@ -35,6 +35,8 @@ statements! {
     CLAIM = "claim" [UUID, INT8];
     HOST_FACTS = "host_facts" [];
     NEXT_DUE = "next_due" [UUID, FLOAT8];
+    ADMIT = "admit" [TEXT_ARRAY, TEXT];
+    FORGET_USES = "forget_uses" [];
     LOAD_STEPS = "load_steps" [UUID_ARRAY];
     LOAD_WORKFLOW_GRAPH = "load_workflow_graph" [UUID];
     LOAD_GRAPH = "load_graph" [BYTEA];

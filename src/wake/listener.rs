@@ -249,6 +249,8 @@ async fn drain(
                     echo.notify.notify_one();
                 } else if notification.payload() == "interrupt" {
                     waker.raise(Cause::Interrupt);
+                } else if notification.payload() == "limits" {
+                    waker.raise(Cause::Limits);
                 } else {
                     waker.raise(Cause::Notified);
                 }

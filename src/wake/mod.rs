@@ -24,6 +24,8 @@ pub enum Cause {
     Reconnected = 8,
     /// The worker is to stop.
     Stop = 16,
+    /// A notification: a limit was changed, and what waits for it may go on.
+    Limits = 64,
 }
 
 /// A set of causes.

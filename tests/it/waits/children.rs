@@ -401,7 +401,7 @@ async fn whoever_runs_a_child_sees_its_depth_and_why_it_is_cancelled() {
         (write.host_version, write.cancel_reason),
         (1, Some(reason.clone()))
     );
-    let (claimed, _) = stage.store.claim(stage.worker, 10).await.unwrap();
+    let claimed = stage.store.claim(stage.worker, 10).await.unwrap().claimed;
     let mut seen: Vec<_> = claimed
         .iter()
         .map(|claimed| {
