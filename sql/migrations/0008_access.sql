@@ -130,7 +130,7 @@ AS $$
               'signal', 'approve', 'reject', 'decide',
               'schedule', 'configure_schedule', 'unschedule']
           -- These the views call; they read nothing but their arguments.
-          WHEN 'reader' THEN ARRAY['request_in', 'answers', 'held_reason']
+          WHEN 'reader' THEN ARRAY['request_in', 'answers', 'held_reason', 'limit_with']
       END)
     UNION ALL
     SELECT 'TABLE', found.oid::regclass::text

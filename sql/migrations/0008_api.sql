@@ -227,10 +227,15 @@ BEGIN
             extra),
         0);
     IF is_later THEN
-        INSERT INTO workflow_worker.run_queue AS queued (execution_id, run_at, priority, ready, timed_from)
-        VALUES (
-            new_id, insert_execution.run_at, coalesce(workflow_worker.priority_in(extra::text), 5), false,
-            insert_execution.run_at)
+        INSERT INTO workflow_worker.run_queue AS queued
+            (execution_id, run_at, priority, ready, timed_from, limit_key, replay_of, replay_from)
+        SELECT
+            new_id, insert_execution.run_at, coalesce(workflow_worker.priority_in(made.state), 5), false,
+            insert_execution.run_at, workflow_worker.concurrency_key_in(made.state), replay.replay_of, replay.replay_from
+        FROM (
+            SELECT host.execution_state::text AS state FROM public.workflowexecution AS host WHERE host.id = new_id
+        ) AS made
+        CROSS JOIN LATERAL workflow_worker.replay_in(made.state) AS replay
         ON CONFLICT (execution_id) DO UPDATE
         SET run_at = excluded.run_at,
             ready = false,

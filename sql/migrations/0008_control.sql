@@ -315,6 +315,12 @@ COMMENT ON FUNCTION workflow_worker.step(uuid) IS
 ------------------------------------------------------------------------------------------------------------------
 -- By id or name.
 
+CREATE FUNCTION workflow_worker.set_priority(execution text, priority text) RETURNS integer
+LANGUAGE sql VOLATILE SECURITY DEFINER
+SET search_path = pg_catalog, pg_temp
+AS $$ SELECT workflow_worker.set_priority(workflow_worker.execution_id(execution), priority) $$;
+COMMENT ON FUNCTION workflow_worker.set_priority(text, text) IS 'The same, for an execution by its id or its name';
+
 CREATE FUNCTION workflow_worker.pause(execution text) RETURNS uuid
 LANGUAGE sql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp

@@ -73,10 +73,14 @@ SELECT
                 THEN 'approval' ELSE 'signal' END
         WHEN host.status <> 'running' OR queued.worker_id IS NOT NULL THEN NULL
         WHEN queued.execution_id IS NULL THEN 'adoption'
+        WHEN queued.ready AND queued.held_by IS NOT NULL THEN 'limit'
         WHEN queued.ready OR queued.run_at <= now() THEN 'slot'
         WHEN queued.run_at = 'infinity' OR asked.of_children THEN 'sub_workflow'
         ELSE 'time'
     END AS waits_for,
+    CASE WHEN host.status = 'running' AND queued.worker_id IS NULL AND queued.ready
+        THEN workflow_worker.held_reason(queued.held_by)
+    END AS held_by,
     CASE
         WHEN queued.worker_id IS NULL AND queued.run_at < 'infinity' AND host.status IN ('running', 'waiting_for_signal')
             THEN queued.run_at
@@ -121,7 +125,8 @@ COMMENT ON COLUMN workflow_worker.executions.state IS
 COMMENT ON COLUMN workflow_worker.executions.status IS 'The platform''s status: running (also queued), waiting_for_signal, paused, completed, failed (also retrying)';
 COMMENT ON COLUMN workflow_worker.executions.priority IS 'Higher is more urgent; NULL when it has ended';
 COMMENT ON COLUMN workflow_worker.executions.waits_for IS
-    'slot (of a worker), time, signal, approval, sub_workflow, retry, resume, adoption; NULL if it runs or has ended';
+    'slot (of a worker), limit, time, signal, approval, sub_workflow, retry, resume, adoption; NULL if it runs or has ended';
+COMMENT ON COLUMN workflow_worker.executions.held_by IS 'The limit that it waits for, and how full that is';
 COMMENT ON COLUMN workflow_worker.executions.run_at IS 'Since when it is due, or when it goes on by itself';
 COMMENT ON COLUMN workflow_worker.executions.worker IS 'Who runs it';
 COMMENT ON COLUMN workflow_worker.executions.current_node IS 'The node, or one of the nodes, where it is';

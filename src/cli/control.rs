@@ -75,7 +75,7 @@ pub(super) async fn debug(config: &Config, options: &DebugOptions) -> anyhow::Re
 }
 
 pub(super) async fn priority(config: &Config, options: &PriorityOptions) -> anyhow::Result<()> {
-    let query = "SELECT workflow_worker.set_priority(workflow_worker.execution_id($1), $2)";
+    let query = "SELECT workflow_worker.set_priority($1, $2)";
     let priority: Argument<'_> = (&options.priority, Type::TEXT);
     call(config, &options.one, query, &[priority]).await
 }

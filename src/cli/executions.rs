@@ -9,7 +9,7 @@ use super::output;
 use crate::config::Config;
 
 /// As they are shown to people: to the second, and no longer than a line.
-const LISTED: &str = "id, name, workflow, state, waits_for, priority, date_trunc('second', run_at) AS run_at, worker,
+const LISTED: &str = "id, name, workflow, state, waits_for, held_by, priority, date_trunc('second', run_at) AS run_at, worker,
     current_node, nodes_done, date_trunc('second', started_at) AS started_at, date_trunc('second', duration) AS duration,
     left(error, 100) AS error";
 

@@ -11,6 +11,7 @@ mod activities;
 pub mod code;
 mod database;
 pub mod database_url;
+mod events;
 mod outgoing;
 mod parse;
 mod reader;
@@ -24,6 +25,7 @@ use std::time::Duration;
 pub use activities::{ActivityConfig, ActivityHost, ActivityUrl};
 pub use code::CodeConfig;
 pub use database_url::{DatabaseUrl, DatabaseUrlError, Host, SslMode};
+pub use events::Events;
 pub use outgoing::{
     MailConfig, OutgoingConfig, ProviderConfig, ProvidersConfig, SmtpSecurity, WebhooksConfig,
 };
@@ -128,43 +130,6 @@ pub struct WorkerConfig {
     pub adopt_max_age: Duration,
     /// Which changes of executions are to be told to others; `None` leaves it as it is.
     pub events: Option<Events>,
-}
-
-/// Which changes of executions are told to others (`docs/sql.md`).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Events {
-    /// None.
-    Off,
-    /// Their ends.
-    Ends,
-    /// Each change of their status.
-    All,
-}
-
-impl Events {
-    /// The word for it in the database.
-    pub fn as_str(self) -> &'static str {
-        match self {
-            Self::Off => "off",
-            Self::Ends => "ends",
-            Self::All => "all",
-        }
-    }
-
-    /// Unset is nothing to be set.
-    #[expect(
-        clippy::option_option,
-        reason = "the outer one says whether the text is allowed"
-    )]
-    fn parse(text: &str) -> Option<Option<Self>> {
-        match text {
-            "" => Some(None),
-            "off" => Some(Some(Self::Off)),
-            "ends" => Some(Some(Self::Ends)),
-            "all" => Some(Some(Self::All)),
-            _ => None,
-        }
-    }
 }
 
 /// Limits of a single node.

@@ -119,6 +119,8 @@ async fn an_execution_is_started_looked_at_answered_and_replayed_by_commands() {
     let replay = parsed(&database, &["replay", name, "--json"]).await;
     assert_ne!(replay["id"], started["id"]);
     let replay = replay["name"].as_str().unwrap();
+    let urgent = parsed(&database, &["priority", replay, "HIGH", "--json"]).await;
+    assert_eq!(urgent["priority"], 10);
     text(&database, &["signal", replay, "anything", "{\"a\": 1}"]).await;
     text(&database, &["cancel", replay, "--reason", "enough"]).await;
     assert!(text(&database, &["show", replay]).await.contains("enough"));
@@ -183,6 +185,41 @@ async fn a_refusal_says_why_with_an_exit_code_of_its_own() {
         assert_eq!(output.status.code(), Some(code), "{arguments:?}: {error}");
         assert!(error.contains(words), "{arguments:?}: {error}");
     }
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn limits_are_set_listed_and_removed_by_commands() {
+    let database = Database::migrated(Variant::Alembic).await;
+    assert_eq!(text(&database, &["limit"]).await.trim(), "none");
+    let arguments = [
+        "limit",
+        "key",
+        "tenant 7",
+        "--max-running",
+        "3",
+        "--max-starts",
+        "10",
+        "--per",
+        "1 minute",
+    ];
+    text(&database, &arguments).await;
+    let listed = parsed(&database, &["limit", "--json"]).await;
+    assert_eq!(
+        (
+            &listed[0]["subject"],
+            &listed[0]["max_running"],
+            &listed[0]["max_starts"]
+        ),
+        (&json!("tenant 7"), &json!(3), &json!(10))
+    );
+    let output = run(&database, &["limit", "colour", "red", "--max-running", "1"]).await;
+    assert_eq!(output.status.code(), Some(64));
+    assert!(
+        text(&database, &["limit", "key", "tenant 7", "--remove"])
+            .await
+            .contains("removed")
+    );
+    assert_eq!(parsed(&database, &["limit", "--json"]).await, json!([]));
 }
 
 #[tokio::test(flavor = "multi_thread")]

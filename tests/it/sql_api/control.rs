@@ -128,6 +128,14 @@ async fn each_function_refuses_null_and_what_is_not_there_by_id_and_by_name() {
             assert_eq!(refusal(&client, &statement, &[]).await, code, "{statement}");
         }
     }
+    for argument in ["gen_random_uuid()", "'exec-nobody'"] {
+        let statement = format!("SELECT workflow_worker.set_priority({argument}, 'HIGH')");
+        assert_eq!(
+            refusal(&client, &statement, &[]).await,
+            "WW404",
+            "{statement}"
+        );
+    }
     let nowhere = "SELECT workflow_worker.terminate_all(gen_random_uuid())";
     assert_eq!(refusal(&client, nowhere, &[]).await, "WW404");
     let execution = execution_in(&client, "running").await;

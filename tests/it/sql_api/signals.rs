@@ -307,7 +307,10 @@ async fn signals_of_any_shape_break_nothing() {
         .await
         .unwrap();
     let error = client
-        .query("SELECT workflow_worker.approve($1::uuid, 'n')", &[&execution])
+        .query(
+            "SELECT workflow_worker.approve($1::uuid, 'n')",
+            &[&execution],
+        )
         .await
         .expect_err("there is none");
     assert_eq!(error.code().unwrap().code(), "WW412");

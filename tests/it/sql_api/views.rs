@@ -89,6 +89,56 @@ async fn an_execution_is_shown_as_people_mean_it() {
     }
 }
 
+#[tokio::test(flavor = "multi_thread")]
+async fn what_a_limit_holds_back_says_so_and_by_which() {
+    let hits = Hits::start();
+    let database = Database::migrated(Variant::Alembic).await;
+    let client = database.client().await;
+    let slow = chain(vec![trigger(), get("n", &hits.url("/long?ms=60000"))]);
+    let workflow = insert_workflow(&client, &slow).await;
+    client
+        .query(
+            "SELECT workflow_worker.set_limit('key', 'tenant 7', max_running => 1)",
+            &[],
+        )
+        .await
+        .unwrap();
+    let worker = InProcess::start(&database.url(), &[NO_POLL]).await;
+    let start = "SELECT id FROM workflow_worker.start($1, concurrency_key => 'tenant 7')";
+    let first: Uuid = one(&client, start, &[(&workflow, Type::UUID)]).await;
+    wait_for_calls(&hits, "/long?ms=60000", 1).await;
+    let second: Uuid = one(&client, start, &[(&workflow, Type::UUID)]).await;
+    wait_until("it to be held back", SOON, async || {
+        let row = client
+            .query_one(
+                "SELECT state, waits_for, held_by FROM workflow_worker.executions WHERE id = $1",
+                &[&second],
+            )
+            .await
+            .unwrap();
+        let seen: (String, Option<String>, Option<String>) = (row.get(0), row.get(1), row.get(2));
+        let wanted = (
+            "queued",
+            Some("limit"),
+            Some("key tenant 7: 1 of 1 running"),
+        );
+        if (seen.0.as_str(), seen.1.as_deref(), seen.2.as_deref()) == wanted {
+            Ok(())
+        } else {
+            Err(format!("{seen:?}"))
+        }
+    })
+    .await;
+    for execution in [second, first] {
+        client
+            .query("SELECT workflow_worker.terminate($1::uuid)", &[&execution])
+            .await
+            .unwrap();
+        wait_for_end(&client, execution).await;
+    }
+    worker.stop().await;
+}
+
 #[tokio::test]
 async fn without_a_worker_each_state_has_its_word() {
     let database = Database::migrated(Variant::Alembic).await;
