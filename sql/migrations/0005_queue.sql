@@ -421,6 +421,7 @@ COMMENT ON TABLE workflow_worker.limit_openings IS 'When the next start will be 
 -- tables were small would read all of them later.
 CREATE FUNCTION workflow_worker.limits_on(executions uuid[])
 RETURNS TABLE (execution_id uuid, limit_key text, max_running integer, max_starts integer)
+ROWS 10
 LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
@@ -428,9 +429,27 @@ AS $$
 BEGIN
     RETURN QUERY
     SELECT queued.execution_id, subject.kind || ':' || subject.name, chosen.max_running, chosen.max_starts
-    FROM workflow_worker.run_queue AS queued
-    JOIN public.workflowexecution AS host ON host.id = queued.execution_id
-    JOIN public.workflow ON workflow.id = host.workflow_id
+    FROM unnest(executions) AS given (execution_id)
+    -- OFFSET 0: one after the other by its primary key. No estimate knows how many are given, and a plan that was made for
+    -- a few would take hours for many.
+    CROSS JOIN LATERAL (
+        SELECT its.execution_id, its.limit_key
+        FROM workflow_worker.run_queue AS its
+        WHERE its.execution_id = given.execution_id
+        OFFSET 0
+    ) AS queued
+    CROSS JOIN LATERAL (
+        SELECT its.workflow_id, its.status, its.next_retry_at, its.completed_at
+        FROM public.workflowexecution AS its
+        WHERE its.id = given.execution_id
+        OFFSET 0
+    ) AS host
+    CROSS JOIN LATERAL (
+        SELECT its.owner_id
+        FROM public.workflow AS its
+        WHERE its.id = host.workflow_id
+        OFFSET 0
+    ) AS workflow
     CROSS JOIN LATERAL (
         VALUES
             ('workflow', host.workflow_id::text),
@@ -446,8 +465,7 @@ BEGIN
         ORDER BY limits.subject = '*'
         LIMIT 1
     ) AS chosen
-    WHERE queued.execution_id = ANY (executions)
-      AND subject.name IS NOT NULL
+    WHERE subject.name IS NOT NULL
       AND (host.status IN ('running', 'waiting_for_signal')
            OR (host.status = 'failed' AND host.next_retry_at IS NOT NULL AND host.completed_at IS NULL))
       AND NOT EXISTS (
@@ -652,6 +670,7 @@ COMMENT ON FUNCTION workflow_worker.first_without_room(text[], integer[], intege
 -- wait instead. Neither: somebody else deals with one of its limits at this moment, and it stays due.
 CREATE FUNCTION workflow_worker.take_places(executions uuid[], fences bigint[])
 RETURNS TABLE (execution_id uuid, is_taken boolean, is_held boolean, limit_keys text[])
+ROWS 10
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
@@ -660,7 +679,7 @@ DECLARE
     need_executions uuid[];
     need_keys text[];
     -- What is locked, and how many more may run and start there.
-    keys text[] := '{}';
+    locked text[] := '{}';
     to_run integer[] := '{}';
     to_start integer[] := '{}';
     candidate record;
@@ -678,7 +697,7 @@ BEGIN
     END IF;
     FOR key IN SELECT DISTINCT need FROM unnest(need_keys) AS need LOOP
         IF pg_try_advisory_xact_lock(hashtext('workflow_worker.limits'), hashtext(key)) THEN
-            keys := array_append(keys, key);
+            locked := array_append(locked, key);
         END IF;
     END LOOP;
     -- What they were promised they are about to get.
@@ -690,8 +709,8 @@ BEGIN
       AND NOT EXISTS (
           SELECT
           FROM unnest(need_executions, need_keys) AS other (execution_id, limit_key)
-          WHERE other.execution_id = need.execution_id AND other.limit_key <> ALL (keys));
-    FOREACH key IN ARRAY keys LOOP
+          WHERE other.execution_id = need.execution_id AND other.limit_key <> ALL (locked));
+    FOREACH key IN ARRAY locked LOOP
         room := workflow_worker.room_under(key);
         to_run := array_append(to_run, room.to_run);
         to_start := array_append(to_start, room.to_start);
@@ -704,7 +723,7 @@ BEGIN
             1 - least(queued.revision, 1) AS novelty,
             (queued.run_at AT TIME ZONE 'UTC') - queued.priority * interval '1 minute' AS place,
             its.keys,
-            its.keys <@ keys AS is_mine
+            its.keys <@ locked AS is_mine
         FROM unnest(executions, fences) AS given (execution_id, fence)
         JOIN workflow_worker.run_queue AS queued ON queued.execution_id = given.execution_id
         CROSS JOIN LATERAL (
@@ -726,13 +745,13 @@ BEGIN
                     SELECT CASE WHEN candidate.novelty = 1 THEN least(to_run[where_it_is], to_start[where_it_is])
                                 ELSE to_run[where_it_is] END
                     FROM unnest(candidate.keys) WITH ORDINALITY AS its (its_key, its_number)
-                    CROSS JOIN LATERAL array_position(keys, its.its_key) AS where_it_is
+                    CROSS JOIN LATERAL array_position(locked, its.its_key) AS where_it_is
                     ORDER BY its.its_number),
                 candidate.novelty, candidate.place, candidate.execution_id);
             IF full_key IS NULL THEN
                 is_taken := true;
                 FOREACH key IN ARRAY candidate.keys LOOP
-                    nth := array_position(keys, key);
+                    nth := array_position(locked, key);
                     to_run[nth] := to_run[nth] - 1;
                     INSERT INTO workflow_worker.limit_uses (limit_key, execution_id, fence)
                     VALUES (key, candidate.execution_id, candidate.fence);
@@ -751,9 +770,9 @@ BEGIN
         RETURN NEXT;
     END LOOP;
 
-    FOR number IN 1..cardinality(keys) LOOP
-        freed := freed + workflow_worker.let_go(keys[number], to_run[number], to_start[number], 100);
-        PERFORM workflow_worker.note_opening(keys[number]);
+    FOR number IN 1..cardinality(locked) LOOP
+        freed := freed + workflow_worker.let_go(locked[number], to_run[number], to_start[number], 100);
+        PERFORM workflow_worker.note_opening(locked[number]);
     END LOOP;
     IF freed > 0 THEN
         PERFORM pg_notify('workflow_worker', '');
@@ -843,6 +862,7 @@ COMMENT ON FUNCTION workflow_worker.admit(text[], text) IS 'Lets go what waits f
 CREATE FUNCTION workflow_worker.hold_excess(executions uuid[]) RETURNS void
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
 AS $$
 BEGIN
     WITH ranked AS MATERIALIZED (
@@ -856,7 +876,12 @@ BEGIN
                          (queued.run_at AT TIME ZONE 'UTC') - queued.priority * interval '1 minute',
                          queued.execution_id) AS place
         FROM workflow_worker.limits_on(executions) AS need
-        JOIN workflow_worker.run_queue AS queued ON queued.execution_id = need.execution_id
+        CROSS JOIN LATERAL (
+            SELECT its.*
+            FROM workflow_worker.run_queue AS its
+            WHERE its.execution_id = need.execution_id
+            OFFSET 0
+        ) AS queued
         WHERE queued.ready AND queued.worker_id IS NULL AND queued.held_by IS NULL
     ),
     excess AS MATERIALIZED (
@@ -867,18 +892,20 @@ BEGIN
     ),
     -- What a claim is taking at this moment is left to it.
     free AS MATERIALIZED (
-        SELECT queued.execution_id
-        FROM workflow_worker.run_queue AS queued
-        WHERE queued.execution_id IN (SELECT excess.execution_id FROM excess)
-          AND queued.ready AND queued.worker_id IS NULL AND queued.held_by IS NULL
-        ORDER BY queued.execution_id
-        FOR UPDATE SKIP LOCKED
+        SELECT queued.ctid, excess.limit_key
+        FROM excess
+        CROSS JOIN LATERAL (
+            SELECT its.ctid, its.ready, its.worker_id, its.held_by
+            FROM workflow_worker.run_queue AS its
+            WHERE its.execution_id = excess.execution_id
+            FOR UPDATE SKIP LOCKED
+        ) AS queued
+        WHERE queued.ready AND queued.worker_id IS NULL AND queued.held_by IS NULL
     )
     UPDATE workflow_worker.run_queue AS queued
-    SET held_by = excess.limit_key
+    SET held_by = free.limit_key
     FROM free
-    JOIN excess ON excess.execution_id = free.execution_id
-    WHERE queued.execution_id = free.execution_id;
+    WHERE queued.ctid = free.ctid;
 END
 $$;
 COMMENT ON FUNCTION workflow_worker.hold_excess(uuid[]) IS 'Of executions that are due, puts to wait what is more than a limit lets run at once';
