@@ -13,6 +13,28 @@ const LISTED: &str = "id, name, workflow, state, waits_for, held_by, priority, d
     current_node, nodes_done, date_trunc('second', started_at) AS started_at, date_trunc('second', duration) AS duration,
     left(error, 100) AS error";
 
+const STEPS: &str = "SELECT * FROM (
+        SELECT seq, node_id, node_type, scope, visit, attempt, status, output, error, started_at, finished_at,
+               round(extract(epoch FROM finished_at - started_at)::numeric * 1000) AS ms
+        FROM workflow_worker.steps
+        WHERE execution_id = $1::text::uuid AND seq > 0
+        ORDER BY seq DESC
+        LIMIT $2) AS newest
+    ORDER BY seq";
+
+const LOG: &str = "SELECT * FROM (
+        SELECT \"timestamp\" AS at, level, node_id, message
+        FROM public.executionlog
+        WHERE execution_id = $1::text::uuid
+        ORDER BY \"timestamp\" DESC
+        LIMIT $2) AS newest
+    ORDER BY at";
+
+const APPROVALS: &str = "SELECT node, message, options, asked_at, expires_at
+    FROM workflow_worker.approvals
+    WHERE execution_id = $1::text::uuid
+    ORDER BY asked_at";
+
 #[derive(Debug, Args)]
 pub(super) struct ListOptions {
     /// Only in this state: scheduled, queued, running, sleeping, waiting, retrying, paused, completed, failed, unqueued
@@ -90,39 +112,9 @@ pub(super) async fn show(config: &Config, options: &ShowOptions) -> anyhow::Resu
         .await?;
     let id = text_of(&execution, "id").to_owned();
     let of_it = [(&id as _, Type::TEXT), (&limit as _, Type::INT8)];
-    let steps = calls
-        .rows(
-            "SELECT * FROM (
-                 SELECT seq, node_id, node_type, scope, visit, attempt, status, output, error, started_at, finished_at,
-                        round(extract(epoch FROM finished_at - started_at)::numeric * 1000) AS ms
-                 FROM workflow_worker.steps
-                 WHERE execution_id = $1::text::uuid AND seq > 0
-                 ORDER BY seq DESC
-                 LIMIT $2) AS newest
-             ORDER BY seq",
-            &of_it,
-        )
-        .await?;
-    let log = calls
-        .rows(
-            "SELECT * FROM (
-                 SELECT \"timestamp\" AS at, level, node_id, message
-                 FROM public.executionlog
-                 WHERE execution_id = $1::text::uuid
-                 ORDER BY \"timestamp\" DESC
-                 LIMIT $2) AS newest
-             ORDER BY at",
-            &of_it,
-        )
-        .await?;
-    let approvals = calls
-        .rows(
-            "SELECT node, message, options, asked_at, expires_at FROM workflow_worker.approvals
-             WHERE execution_id = $1::text::uuid
-             ORDER BY asked_at",
-            &[(&id, Type::TEXT)],
-        )
-        .await?;
+    let steps = calls.rows(STEPS, &of_it).await?;
+    let log = calls.rows(LOG, &of_it).await?;
+    let approvals = calls.rows(APPROVALS, &[(&id, Type::TEXT)]).await?;
     if options.json {
         let all = Map::from_iter([
             ("execution".to_owned(), Value::Object(execution)),

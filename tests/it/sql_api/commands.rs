@@ -115,7 +115,16 @@ async fn an_execution_is_started_looked_at_answered_and_replayed_by_commands() {
     assert_eq!(shown["execution"]["state"], "completed");
     assert_eq!(shown["steps"][1]["node_id"], "ask");
     assert!(shown["log"].as_array().unwrap().len() > 3);
+    worker.stop().await;
+}
 
+#[tokio::test(flavor = "multi_thread")]
+async fn an_execution_is_replayed_and_ended_by_commands() {
+    let database = Database::migrated(Variant::Alembic).await;
+    let client = database.client().await;
+    insert_workflow(&client, &chain(vec![trigger()])).await;
+    let started = parsed(&database, &["start", "test", "--json"]).await;
+    let name = started["name"].as_str().unwrap();
     let replay = parsed(&database, &["replay", name, "--json"]).await;
     assert_ne!(replay["id"], started["id"]);
     let replay = replay["name"].as_str().unwrap();
@@ -129,7 +138,6 @@ async fn an_execution_is_started_looked_at_answered_and_replayed_by_commands() {
             .await
             .contains("0 execution(s)")
     );
-    worker.stop().await;
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -1,6 +1,7 @@
 //! What the views say.
 
 use serde_json::json;
+use tokio_postgres::Client;
 use tokio_postgres::types::Type;
 use uuid::Uuid;
 
@@ -12,6 +13,29 @@ use crate::support::flow::{
 use crate::support::hits::Hits;
 use crate::support::in_process::{InProcess, NO_POLL};
 use crate::support::wait::{SOON, wait_until};
+
+/// State, what it waits for, node, nodes done, and whether a worker has it.
+type Shown<'a> = (&'a str, Option<&'a str>, Option<&'a str>, i64, bool);
+
+async fn wait_until_shown(client: &Client, execution: Uuid, wanted: Shown<'_>) {
+    wait_until(wanted.0, SOON, async || {
+        let row = client
+            .query_one(
+                "SELECT state, waits_for, current_node, nodes_done, worker IS NOT NULL
+                 FROM workflow_worker.executions WHERE id = $1",
+                &[&execution],
+            )
+            .await
+            .unwrap();
+        let seen: Shown<'_> = (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4));
+        if seen == wanted {
+            Ok(())
+        } else {
+            Err(format!("{seen:?}"))
+        }
+    })
+    .await;
+}
 
 #[tokio::test(flavor = "multi_thread")]
 async fn an_execution_is_shown_as_people_mean_it() {
@@ -59,31 +83,8 @@ async fn an_execution_is_shown_as_people_mean_it() {
             let workflow = insert_workflow(&client, &chain(vec![trigger(), last])).await;
             let start = "SELECT id FROM workflow_worker.start($1)";
             let execution: Uuid = one(&client, start, &[(&workflow, Type::UUID)]).await;
-            wait_until(expected, SOON, async || {
-                let row = client
-                    .query_one(
-                        "SELECT state, waits_for, current_node, nodes_done, worker IS NOT NULL
-                         FROM workflow_worker.executions WHERE id = $1",
-                        &[&execution],
-                    )
-                    .await
-                    .unwrap();
-                let seen: (String, Option<String>, Option<String>, i64, bool) =
-                    (row.get(0), row.get(1), row.get(2), row.get(3), row.get(4));
-                let wanted = (
-                    expected.to_owned(),
-                    waits_for.map(str::to_owned),
-                    Some("n".to_owned()),
-                    1,
-                    expected == "running",
-                );
-                if seen == wanted {
-                    Ok(())
-                } else {
-                    Err(format!("{seen:?}"))
-                }
-            })
-            .await;
+            let wanted = (expected, waits_for, Some("n"), 1, expected == "running");
+            wait_until_shown(&client, execution, wanted).await;
         }
         worker.stop().await;
     }
