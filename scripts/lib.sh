@@ -82,6 +82,47 @@ need_python() {
         die "$(python3 --version) is too old; 3.10 or newer is needed"
 }
 
+# For the tests: the examples in docs/sql.md for Node.
+need_node() {
+    if ! have node; then
+        apt_install nodejs
+    fi
+    if ! have npm; then
+        apt_install npm
+    fi
+    node -e 'process.exit(Number(process.versions.node.split(".")[0]) < 18 ? 1 : 0)' ||
+        die "Node $(node --version) is too old; 18 or newer is needed"
+}
+
+# For the tests: the database drivers of the examples in docs/sql.md, in these versions, beside what cargo builds.
+PSYCOPG_VERSION=3.3.9
+NODE_PG_VERSION=8.23.1
+need_drivers() {
+    local directory="${CARGO_TARGET_DIR:-target}/drivers" log
+    local versions="psycopg $PSYCOPG_VERSION, pg $NODE_PG_VERSION"
+    if [ -r "$directory/versions" ] && [ "$(cat "$directory/versions")" = "$versions" ]; then
+        return
+    fi
+    if ! python3 -c 'import ensurepip, venv' 2>/dev/null; then
+        apt_install python3-venv
+    fi
+    say "installing $versions for the examples, in $directory"
+    rm -rf "$directory"
+    mkdir -p "$directory/node"
+    log=$(mktemp)
+    if ! {
+        python3 -m venv "$directory/python" &&
+            "$directory/python/bin/pip" install --quiet --disable-pip-version-check "psycopg[binary]==$PSYCOPG_VERSION" &&
+            npm install --silent --no-audit --no-fund --no-save --prefix "$directory/node" "pg@$NODE_PG_VERSION"
+    } >"$log" 2>&1; then
+        cat "$log" >&2
+        rm -f "$log"
+        die "the drivers could not be installed"
+    fi
+    rm -f "$log"
+    printf '%s\n' "$versions" >"$directory/versions"
+}
+
 # Rust, and the C compiler and linker that building QuickJS needs.
 need_compilers() {
     if ! have cargo && [ -r "${CARGO_HOME:-${HOME:-/root}/.cargo}/env" ]; then

@@ -336,6 +336,26 @@ impl Worker {
         }
     }
 
+    /// Has the events told that are set. It takes a lock on the platform's table, which may not be had now, or not by this
+    /// role: no reason not to run.
+    async fn set_events(&self) -> Result<(), StoreError> {
+        let Some(events) = self.config.worker.events else {
+            return Ok(());
+        };
+        match self.store.set_events(events).await {
+            Err(error) if !error.is_ambiguous() => {
+                tracing::warn!(
+                    "WORKFLOW_WORKER_EVENTS={} could not be set and stays as it was: {error}; `workflow-worker events {}` \
+                     tries it again",
+                    events.as_str(),
+                    events.as_str()
+                );
+                Ok(())
+            }
+            other => other.map(drop),
+        }
+    }
+
     async fn try_prepare(&self) -> Result<HostFacts, StartError> {
         let database = &self.config.database;
         if database.auto_migrate {
@@ -351,6 +371,7 @@ impl Worker {
             return Err(StartError::Part(problem));
         }
         self.store.warm_up().await?;
+        self.set_events().await?;
         let max_age = self.config.worker.adopt_max_age;
         let executions = self.store.count_left_alone(max_age).await?;
         if executions > 0 {

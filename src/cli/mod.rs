@@ -1,22 +1,32 @@
 //! The command line: one file per command.
 //!
 //! Exit codes: 0 done; 1 it failed, and standard error says why; 64 the configuration or the arguments are wrong; 65
-//! `lint` has found errors, or `cron explain` was given a bad expression.
+//! `lint` has found errors, or `cron explain` was given a bad expression; 66 there is no such execution, workflow, schedule
+//! or role; 69 what was asked for cannot be done now, such as to resume what is not paused.
 
+mod access;
 mod adopt;
+mod api;
+mod calls;
 mod code_host;
 mod config;
+mod control;
 mod cron;
 mod demo;
 mod dev;
 mod doctor;
+mod executions;
 mod health;
+mod limits;
 mod lint;
 mod migrate;
 mod nodes;
 mod output;
 mod python_host;
 mod run;
+mod schedules;
+mod signals;
+mod start;
 mod uninstall;
 
 use std::process::ExitCode;
@@ -67,6 +77,8 @@ enum Command {
     Lint(lint::Options),
     /// Say what a cron expression means, and when it fires
     Cron(cron::Options),
+    #[command(flatten)]
+    Api(api::Command),
     /// Start a throw-away PostgreSQL with the schema in it, until Ctrl-C
     Dev(dev::Options),
     /// Start a throw-away PostgreSQL and a worker, run example workflows, and show them finishing
@@ -145,6 +157,7 @@ async fn dispatch(command: Command) -> ExitCode {
         },
         Command::Adopt(options) => finish(adopt::run(&config, options).await),
         Command::Health => finish(health::run(&config).await),
+        Command::Api(command) => finish(api::run(&config, command).await),
         Command::Dev(_)
         | Command::Demo(_)
         | Command::Nodes(_)
@@ -164,7 +177,7 @@ fn finish_with(result: anyhow::Result<ExitCode>) -> ExitCode {
         Ok(code) => code,
         Err(error) => {
             output::error(&format!("{error:#}"));
-            ExitCode::FAILURE
+            calls::exit_code(&error).map_or(ExitCode::FAILURE, ExitCode::from)
         }
     }
 }

@@ -11,6 +11,7 @@ mod activities;
 pub mod code;
 mod database;
 pub mod database_url;
+mod events;
 mod outgoing;
 mod parse;
 mod reader;
@@ -25,6 +26,7 @@ use std::time::Duration;
 pub use activities::{ActivityConfig, ActivityHost, ActivityUrl};
 pub use code::CodeConfig;
 pub use database_url::{DatabaseUrl, DatabaseUrlError, Host, SslMode};
+pub use events::Events;
 pub use outgoing::{
     MailConfig, OutgoingConfig, ProviderConfig, ProvidersConfig, SmtpSecurity, WebhooksConfig,
 };
@@ -132,6 +134,8 @@ pub struct WorkerConfig {
     pub grace_period: Duration,
     /// `running` rows that are older than this when the worker is first installed stay untouched; zero adopts none.
     pub adopt_max_age: Duration,
+    /// Which changes of executions are to be told to others; `None` leaves it as it is.
+    pub events: Option<Events>,
 }
 
 /// Limits of a single node.
@@ -309,6 +313,7 @@ fn read_worker(reader: &mut Reader<'_>) -> WorkerConfig {
         lease: reader.duration(&settings::LEASE),
         grace_period: reader.duration(&settings::GRACE_PERIOD),
         adopt_max_age: reader.duration(&settings::ADOPT_MAX_AGE),
+        events: reader.choice(&settings::EVENTS, Events::parse),
     };
     // Two heartbeats may be lost to a slow database without a living worker being declared dead.
     if worker.lease < worker.heartbeat_interval.saturating_mul(3) {

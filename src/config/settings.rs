@@ -264,6 +264,8 @@ settings! {
         "The most processes that one program may have at a time.");
     CODE_NETWORK = row("WORKFLOW_CODE_NETWORK", Some("true"), Kind::Flag,
         "Whether Python and Bash programs reach the network. `false` needs a system that gives unprivileged processes network namespaces.");
+    EVENTS = row("WORKFLOW_WORKER_EVENTS", None, Kind::Choice(&["off", "ends", "all"]),
+        "Which changes of executions are told to listeners on the channel `workflow_worker_events`. Set at the start, for the whole database; unset leaves it as it is, which is `off` at first.");
     LOG = row("WORKFLOW_WORKER_LOG", Some("info"), Kind::Text("a filter such as `info,workflow_worker=debug`"),
         "What is logged.");
     LOG_FORMAT = row("WORKFLOW_WORKER_LOG_FORMAT", Some("auto"), Kind::Choice(&["auto", "human", "json"]),

@@ -75,6 +75,8 @@ pub(super) struct SavedToken {
     pub(super) error: Option<Arc<Caught>>,
     #[serde(default, skip_serializing_if = "is_default")]
     pub(super) used: u32,
+    #[serde(default, skip_serializing_if = "is_default")]
+    pub(super) forgiven: u32,
 }
 
 impl Checkpoint {
@@ -256,6 +258,7 @@ impl Machine {
             frame: token.frame,
             error: token.error.clone(),
             used: token.used,
+            forgiven: token.forgiven,
         });
         let tokens: Vec<SavedToken> = tokens.collect();
         let (open, frames) = self.saved_frames();
@@ -299,6 +302,7 @@ impl Machine {
             frame,
             error,
             used,
+            forgiven,
         } in checkpoint.tokens
         {
             let Some(place) = self.graph.place(&node) else {
@@ -329,6 +333,7 @@ impl Machine {
                     frame,
                     error,
                     used,
+                    forgiven,
                     state,
                 },
             );

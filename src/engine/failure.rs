@@ -6,7 +6,8 @@
 //!
 //! When no attempt is left: a node that says `continue_on_error` goes on with the error in its output; else the error
 //! goes outwards to the `try` that catches it (`attempted`), and what the visit has used of the budget is given back;
-//! else it ends the execution: its token stays where it failed, so that a later restart goes on there.
+//! else it ends the execution: its token stays where it failed, so that a later restart goes on there, with all its
+//! retries.
 
 use std::sync::Arc;
 
@@ -240,7 +241,10 @@ impl Machine {
         let so_far = if is_shared {
             self.budget_used
         } else {
-            token.attempt.saturating_sub(1)
+            token
+                .attempt
+                .saturating_sub(1)
+                .saturating_sub(token.forgiven)
         };
         let delay = policy.next_delay(so_far)?;
         let delay = faulty

@@ -285,6 +285,15 @@ impl Machine {
         }
     }
 
+    /// Somebody wants it to go on that had failed: what it has used of its budget counts no more.
+    pub(super) fn renew_retries(&mut self) {
+        self.budget_used = 0;
+        let all: Vec<TokenId> = self.tokens.iter().map(|(id, _)| id).collect();
+        for id in all {
+            self.tokens.set(id, |token| token.used = 0);
+        }
+    }
+
     /// Makes every node that waits for a re-check ready for it.
     pub(super) fn recheck_all(&mut self) {
         let waiting: Vec<TokenId> = self

@@ -177,6 +177,7 @@ impl Machine {
             frame,
             error,
             used: 0,
+            forgiven: 0,
             state,
         })
     }

@@ -325,9 +325,13 @@ impl Machine {
             .collect();
         if !failed.is_empty() {
             self.ask_again();
+            self.renew_retries();
         }
         for id in failed {
-            self.tokens.set(id, run_again);
+            self.tokens.set(id, |token| {
+                token.forgiven = token.attempt;
+                run_again(token);
+            });
         }
         self.settle_all();
         if self.tokens.is_empty() {

@@ -44,6 +44,8 @@ pub(super) struct Token {
     pub(super) error: Option<Arc<Caught>>,
     /// Retries of the execution's budget that this visit has used.
     pub(super) used: u32,
+    /// Attempts from before the execution had failed and was started again: its own number of retries begins anew.
+    pub(super) forgiven: u32,
     pub(super) state: TokenState,
 }
 

@@ -91,6 +91,14 @@ impl From<tokio_postgres::Error> for StoreError {
 
 fn from_database(error: &DbError) -> StoreError {
     let code = error.code().code().to_owned();
+    if code.starts_with(OWN_CLASS) {
+        // Said for people, with what helps.
+        let message = match error.hint() {
+            Some(hint) => format!("{} ({hint})", error.message()),
+            None => error.message().to_owned(),
+        };
+        return classify(code, message);
+    }
     let message = match (error.detail(), error.where_()) {
         (Some(detail), _) => format!("{} ({detail})", error.message()),
         (None, Some(place)) => format!(
@@ -103,7 +111,10 @@ fn from_database(error: &DbError) -> StoreError {
     classify(code, message)
 }
 
-/// Decided by SQLSTATE. Only classes 22, 23, 54 and P0 say something about the values. A pooler's own errors (XX000: no
+/// The class of the refusals of our own functions (`sql/migrations/0008_api.sql`).
+pub const OWN_CLASS: &str = "WW";
+
+/// Decided by SQLSTATE. Only classes 22, 23, 54, P0 and our own say something about the values. A pooler's own errors (XX000: no
 /// client connections left, the circuit breaker is open, the connection was closed in the middle) say nothing, not even
 /// whether the statement took effect.
 fn classify(code: String, message: String) -> StoreError {
@@ -113,7 +124,7 @@ fn classify(code: String, message: String) -> StoreError {
         // The server goes down, or is not up yet.
         "57P01" | "57P02" | "57P03" => StoreError::Unavailable(format!("{message} ({code})")),
         _ => match code.get(..2).unwrap_or_default() {
-            "22" | "23" | "54" | "P0" => StoreError::Refused { code, message },
+            "22" | "23" | "54" | "P0" | OWN_CLASS => StoreError::Refused { code, message },
             "08" | "XX" => StoreError::Unavailable(format!("{message} ({code})")),
             "28" => StoreError::Login { code, message },
             "3F" | "42" => StoreError::Schema { code, message },
@@ -148,7 +159,9 @@ mod tests {
 
     #[test]
     fn only_the_values_own_errors_are_refusals() {
-        for code in ["22P05", "22021", "23505", "23514", "54000", "P0001"] {
+        for code in [
+            "22P05", "22021", "23505", "23514", "54000", "P0001", "WW404",
+        ] {
             assert!(matches!(of(code), StoreError::Refused { .. }), "{code}");
         }
         for code in [

@@ -61,7 +61,14 @@ pub const MIGRATIONS: &[Migration] = &[
     Migration {
         version: 8,
         name: "api",
-        text: include_str!("../../sql/migrations/0008_api.sql"),
+        // One migration in several files, each with a subject of its own.
+        text: concat!(
+            include_str!("../../sql/migrations/0008_api.sql"),
+            include_str!("../../sql/migrations/0008_control.sql"),
+            include_str!("../../sql/migrations/0008_signals.sql"),
+            include_str!("../../sql/migrations/0008_views.sql"),
+            include_str!("../../sql/migrations/0008_access.sql"),
+        ),
     },
     Migration {
         version: 9,

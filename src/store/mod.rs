@@ -7,6 +7,7 @@ pub mod children;
 pub mod claim;
 pub mod connect;
 mod error;
+mod events;
 pub mod facts;
 pub mod graphs;
 pub mod limits;
@@ -14,8 +15,8 @@ pub mod mail;
 pub mod migrate;
 pub mod record;
 pub mod repair;
-pub mod schedules;
 pub mod replay;
+pub mod schedules;
 pub mod signals;
 pub mod sql;
 pub mod workers;
@@ -33,7 +34,7 @@ use tokio_postgres_rustls::MakeRustlsConnect;
 
 use crate::clock::{self, DatabaseClock};
 use crate::config::{DatabaseConfig, PreparedStatements};
-pub use error::{StoreError, with_causes};
+pub use error::{OWN_CLASS, StoreError, with_causes};
 pub use sql::Statement;
 
 /// A handle to the database. Cheap to clone.

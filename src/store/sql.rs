@@ -77,6 +77,7 @@ statements! {
         UUID_ARRAY, UUID_ARRAY, TEXT_ARRAY, TEXT_ARRAY
     ];
     LOAD_ENDED_EXECUTION = "load_ended_execution" [UUID];
+    SET_EVENTS = "set_events" [TEXT];
 }
 
 /// `sql/queries/load_mail_template.sql`

@@ -46,6 +46,8 @@ mod retry_and_delay;
 mod run;
 /// Cron schedules.
 mod schedules;
+/// Functions and views for others.
+mod sql_api;
 /// The statements in sql/queries.
 mod sql_files;
 /// Time-outs, replays, debug steps, test mode, guards: what others do to an execution.

@@ -4,12 +4,45 @@ use std::sync::Arc;
 
 use serde_json::{Value, json};
 
-use super::script::{Script, Wanted, at, graph, object, run, script};
+use super::script::{Script, Wanted, at, graph, graph_with, object, run, script};
 use crate::engine::{
     BadCheckpoint, Bounds, Checkpoint, FailureKind, History, Machine, NodeResult, Origin, State,
     StepStatus, WaitReason,
 };
 use crate::retry::RetryPolicy;
+
+#[test]
+fn what_had_failed_for_good_goes_on_with_all_its_retries() {
+    let all = |mut script: Script| {
+        for seconds in [1, 2, 4] {
+            script = script
+                .expects([run("a")])
+                .fails("a", FailureKind::Retryable)
+                .passes(seconds);
+        }
+        script
+            .expects([run("a")])
+            .fails("a", FailureKind::Retryable)
+            .expects([Wanted::Fail("Node a failed: no".to_owned())])
+    };
+    let script = all(all(script("a>b").start()).restarts());
+    assert_eq!(script.last_step().attempt, 8, "attempts are counted on");
+}
+
+#[test]
+fn what_had_failed_for_good_goes_on_with_the_retries_of_its_node() {
+    let graph = Arc::new(graph_with("a>b", &[("a", json!({ "retries": 1 }))]));
+    let both = |script: Script| {
+        script
+            .expects([run("a")])
+            .fails("a", FailureKind::Retryable)
+            .passes(1)
+            .expects([run("a")])
+            .fails("a", FailureKind::Retryable)
+            .expects([Wanted::Fail("Node a failed: no".to_owned())])
+    };
+    both(both(Script::on(graph, None, &Origin::default()).start()).restarts());
+}
 
 fn restored(
     edges: &str,
