@@ -8,8 +8,8 @@ use std::str::FromStr;
 use chrono_tz::Tz;
 
 use super::Schedule;
-use super::field::Kind;
 use super::finder::croner_pattern;
+use super::kind::Kind;
 use super::rule::{Days, Rule};
 
 /// An expression in words.

@@ -178,7 +178,7 @@ fn the_crate_cron_finds_the_times_unless_a_day_needs_l_or_an_order() {
 #[test]
 fn an_instant_between_seconds_or_beyond_all_times_has_a_plain_answer() {
     let schedule = utc("* * * * * *");
-    let half = at("2026-01-01T00:00:00") + chrono::TimeDelta::milliseconds(500);
+    let half = at("2026-01-01T00:00:00") + TimeDelta::milliseconds(500);
     assert_eq!(schedule.next_after(half), Some(at("2026-01-01T00:00:01")));
     for zone in ["UTC", "Pacific/Kiritimati", "America/Adak"] {
         let schedule = Schedule::parse("* * * * *", Some(zone)).unwrap();
