@@ -53,8 +53,7 @@ impl Field {
         }
         if is_hashed(text) {
             return Err(
-                "H and R stand for a time that is not known in advance, so that such a \
-                        schedule cannot be the same everywhere; write the time"
+                "H and R stand for a time that is not known in advance, and another one wherever it is read; write the time"
                     .to_owned(),
             );
         }
@@ -64,8 +63,7 @@ impl Field {
         let of_no_order = field.values.iter().any(|day| !field.nth.contains_key(day));
         if !field.nth.is_empty() && of_no_order && field.count() != kind.size() {
             return Err(
-                "weekdays with # or L cannot be mixed with whole ones; give each weekday \
-                        one, or none"
+                "weekdays with # or L cannot be mixed with others; give each weekday one, or none"
                     .to_owned(),
             );
         }
