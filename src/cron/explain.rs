@@ -8,8 +8,8 @@ use std::str::FromStr;
 use chrono_tz::Tz;
 
 use super::Schedule;
-use super::field::Kind;
 use super::finder::croner_pattern;
+use super::kind::Kind;
 use super::rule::{Days, Rule};
 
 /// An expression in words.
@@ -180,8 +180,10 @@ fn lost_by_older_releases(rule: &Rule) -> Option<String> {
     if !rule.parts().contains(&Days::OfMonth) {
         return None;
     }
-    let early = in_month(2) && in_month(3) && (has(1) || has(2)) && !has(28) && !has(29);
-    let skips_early = early && (has(30) || has(31));
+    // From the last day of February that it takes, it jumps to where its 30th or 31st would be.
+    let jumps_to_the_2nd = has(1) && !has(29) && (has(31) || (has(30) && !has(28)));
+    let jumps_to_the_3rd = has(2) && has(31) && ![28, 29, 30].into_iter().any(has);
+    let skips_early = in_month(2) && in_month(3) && (jumps_to_the_2nd || jumps_to_the_3rd);
     let skips_last = days.last && [29, 30, 31].into_iter().any(has);
     (skips_early || skips_last).then(|| {
         "croniter before 6.1 leaves out some of these times, around the end of short months; they fire here".to_owned()

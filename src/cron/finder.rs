@@ -11,7 +11,8 @@ use chrono::{DateTime, Datelike, NaiveDate, NaiveDateTime, Utc};
 use croner::parser::CronParser;
 
 use super::BadCron;
-use super::field::{Field, Nth, WEEKDAYS};
+use super::field::{Field, Nth};
+use super::kind::WEEKDAYS;
 use super::rule::{Days, Rule};
 
 /// croniter looks no further ahead.

@@ -10,6 +10,7 @@
 mod explain;
 mod field;
 mod finder;
+mod kind;
 mod rule;
 #[cfg(test)]
 mod tests;

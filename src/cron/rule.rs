@@ -4,7 +4,8 @@
 //! seven with the year after them; both days given mean either; a weekday with `#` or `L` overrides the day of month.
 
 use super::BadCron;
-use super::field::{Field, KINDS, Kind};
+use super::field::Field;
+use super::kind::{KINDS, Kind};
 
 /// The short forms and what they stand for. croniter knows no other one.
 pub(super) const SHORT_FORMS: [(&str, &str); 7] = [

@@ -230,6 +230,7 @@ fn an_explanation_says_what_it_means_and_what_others_would_read_differently() {
         ("0 0 31 * *", &["months without that day"]),
         ("0 0 * * mon-mon", &["goes once round"]),
         ("0 0 1,31 * *", &["croniter before 6.1"]),
+        ("0 0 */3 * *", &["croniter before 6.1"]),
         ("59/5 * * * *", &["59 only", "*/5"]),
         ("0 0 1 dec/2 *", &["12 only", "*/2"]),
     ] {
@@ -241,6 +242,7 @@ fn an_explanation_says_what_it_means_and_what_others_would_read_differently() {
             );
         }
     }
+    assert!(!explain("0 0 1,29-31 * *", None).contains("croniter before"));
     assert!(
         explain("0 9 * * *", None).ends_with("| "),
         "nothing is odd about it"
