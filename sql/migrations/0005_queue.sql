@@ -43,10 +43,10 @@ CREATE INDEX run_queue_due ON workflow_worker.run_queue
     (((run_at AT TIME ZONE 'UTC') - priority * interval '1 minute'), execution_id)
     WHERE ready AND worker_id IS NULL AND held_by IS NULL;
 
--- What waits for a limit: by limit, those that have started already first (or a long queue would stop what is half done),
--- then in the order of the queue.
+-- What waits for a limit: by limit; then 0 for those that somebody has taken up before and 1 for new ones, or a long queue
+-- would stop what is half done; then in the order of the queue.
 CREATE INDEX run_queue_held ON workflow_worker.run_queue
-    (held_by, (1 - least(revision, 1)), ((run_at AT TIME ZONE 'UTC') - priority * interval '1 minute'), execution_id)
+    (held_by, ((fence IS NULL AND revision = 0)::integer), ((run_at AT TIME ZONE 'UTC') - priority * interval '1 minute'), execution_id)
     WHERE held_by IS NOT NULL AND ready AND worker_id IS NULL;
 
 ------------------------------------------------------------------------------------------------------------------
@@ -191,24 +191,30 @@ AS $$
 $$;
 COMMENT ON FUNCTION workflow_worker.wake() IS 'Wakes the workers that sleep';
 
--- As in 0003, and the replay and the concurrency key. Where there are limits, no more of the new rows are due at once than
--- each limit lets run at most: the rest is put to wait here, or each of them would cost a claim a look.
+-- As in 0003, and the replay and the concurrency key. Of many new rows no more become due at once than the limits let run:
+-- the rest is put to wait here, or each of them would cost a claim a look. Such rows are added as parked ones first, so that
+-- none of them leaves anything in the index that claims read.
 CREATE OR REPLACE FUNCTION workflow_worker.enqueue_inserted() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '2s'
 AS $$
 DECLARE
-    has_limits CONSTANT boolean := EXISTS (SELECT FROM workflow_worker.limits);
+    is_to_share boolean;
     due_now uuid[];
 BEGIN
+    is_to_share := EXISTS (SELECT FROM workflow_worker.limits) AND (SELECT count(*) > 1 FROM inserted);
     WITH queued AS (
         INSERT INTO workflow_worker.run_queue (execution_id, run_at, priority, ready, limit_key, replay_of, replay_from)
         SELECT
             inserted.id,
-            CASE WHEN inserted.status = 'running' THEN now() ELSE workflow_worker.retry_time(inserted.next_retry_at) END,
+            CASE
+                WHEN inserted.status <> 'running' THEN workflow_worker.retry_time(inserted.next_retry_at)
+                WHEN is_to_share THEN 'infinity'
+                ELSE now()
+            END,
             coalesce(workflow_worker.priority_in(inserted.execution_state::text), 5),
-            inserted.status = 'running',
+            inserted.status = 'running' AND NOT is_to_share,
             workflow_worker.concurrency_key_in(inserted.execution_state::text),
             replay.replay_of,
             replay.replay_from
@@ -217,15 +223,18 @@ BEGIN
         WHERE inserted.status = 'running'
            OR (inserted.status = 'failed' AND inserted.next_retry_at IS NOT NULL AND inserted.completed_at IS NULL)
         ON CONFLICT (execution_id) DO NOTHING
-        RETURNING execution_id, ready
+        RETURNING execution_id, ready, run_at
     )
-    -- One is enough to know that there is any; the limits want them all.
+    -- One is enough to know that there is any.
     SELECT CASE
-        WHEN has_limits THEN ARRAY(SELECT queued.execution_id FROM queued WHERE queued.ready)
+        WHEN is_to_share THEN ARRAY(SELECT queued.execution_id FROM queued WHERE queued.run_at = 'infinity')
         ELSE ARRAY(SELECT queued.execution_id FROM queued WHERE queued.ready LIMIT 1)
     END INTO due_now;
-    IF has_limits AND cardinality(due_now) > 1 THEN
-        PERFORM workflow_worker.hold_excess(due_now);
+    IF is_to_share THEN
+        UPDATE workflow_worker.run_queue AS queued
+        SET ready = true, run_at = now(), held_by = its.limit_key
+        FROM workflow_worker.excess_of(due_now) AS its
+        WHERE queued.execution_id = its.execution_id;
     END IF;
     IF cardinality(due_now) > 0 THEN
         PERFORM workflow_worker.wake();
@@ -347,6 +356,12 @@ BEGIN
     ON CONFLICT DO NOTHING;
     IF NOT FOUND THEN
         RETURN false;
+    END IF;
+    IF its_priority <> 5 THEN
+        -- The trigger cannot read every state.
+        UPDATE workflow_worker.run_queue AS queued
+        SET priority = its_priority
+        WHERE queued.execution_id = child AND queued.priority <> its_priority;
     END IF;
     INSERT INTO workflow_worker.children (child_id, parent_id, node_id, visit, depth, is_awaited)
     VALUES (child, parent, by_node, by_visit, at_depth, is_waited_for)
@@ -531,7 +546,7 @@ BEGIN
                 WHEN used.fence = 0 THEN queued.ready AND queued.worker_id IS NULL AND queued.held_by IS NULL
                 ELSE queued.worker_id IS NOT NULL AND queued.fence = used.fence
             END);
-    SELECT count(*), count(*) FILTER (WHERE used.fence = 0 AND queued.revision = 0)
+    SELECT count(*), count(*) FILTER (WHERE used.fence = 0 AND queued.fence IS NULL AND queued.revision = 0)
     INTO in_use, promised_starts
     FROM workflow_worker.limit_uses AS used
     JOIN workflow_worker.run_queue AS queued ON queued.execution_id = used.execution_id
@@ -558,7 +573,7 @@ END
 $$;
 COMMENT ON FUNCTION workflow_worker.room_under(text) IS 'How many more may run and start under a limit; only under the lock on its key';
 
--- Lets go what waits for a limit, in order: as many as may run, and of those that have not started yet as many as may
+-- Lets go what waits for a limit, in order: as many as may run, and of those that are new as many as may
 -- start (NULL: any number), at most `at_most`. Each has a place promised. Under the key's lock.
 CREATE FUNCTION workflow_worker.let_go(wanted_key text, to_run integer, to_start integer, at_most integer) RETURNS integer
 LANGUAGE plpgsql VOLATILE
@@ -569,7 +584,7 @@ DECLARE
     left_to_run integer := least(to_run, at_most);
     gone integer;
 BEGIN
-    -- 0: has started before; 1: has not.
+    -- 0: was taken up before; 1: is new.
     FOR novelty IN 0..1 LOOP
         WITH next AS MATERIALIZED (
             SELECT queued.execution_id
@@ -577,7 +592,7 @@ BEGIN
             WHERE queued.held_by = wanted_key
               AND queued.ready
               AND queued.worker_id IS NULL
-              AND (1 - least(queued.revision, 1)) = novelty
+              AND ((queued.fence IS NULL AND queued.revision = 0)::integer) = novelty
             ORDER BY ((queued.run_at AT TIME ZONE 'UTC') - queued.priority * interval '1 minute'), queued.execution_id
             LIMIT CASE WHEN novelty = 1 THEN least(left_to_run, to_start) ELSE left_to_run END
             FOR UPDATE SKIP LOCKED
@@ -660,7 +675,7 @@ BEGIN
             WHERE queued.held_by = its_keys[nth]
               AND queued.ready
               AND queued.worker_id IS NULL
-              AND ((1 - least(queued.revision, 1)),
+              AND (((queued.fence IS NULL AND queued.revision = 0)::integer),
                    ((queued.run_at AT TIME ZONE 'UTC') - queued.priority * interval '1 minute'),
                    queued.execution_id) < (novelty, its_place, execution)
             LIMIT greatest(rooms[nth], 0)
@@ -730,7 +745,7 @@ BEGIN
         SELECT
             given.execution_id,
             given.fence,
-            1 - least(queued.revision, 1) AS novelty,
+            (queued.fence IS NULL AND queued.revision = 0)::integer AS novelty,
             (queued.run_at AT TIME ZONE 'UTC') - queued.priority * interval '1 minute' AS place,
             its.keys,
             its.keys <@ locked AS is_mine
@@ -867,14 +882,15 @@ END
 $$;
 COMMENT ON FUNCTION workflow_worker.admit(text[], text) IS 'Lets go what waits for limits that have room';
 
--- Of these executions that are due, puts to wait what is more than a limit lets run or start at once, in the order of the
--- queue. It counts nothing that runs: what stays due meets a claim, and that does.
-CREATE FUNCTION workflow_worker.hold_excess(executions uuid[]) RETURNS void
-LANGUAGE plpgsql VOLATILE
+-- For each of these executions: the limit for which it waits if they all become due at this moment and nothing runs, in the
+-- order of the queue; or NULL. It counts nothing that runs: what becomes due meets a claim, and that does.
+CREATE FUNCTION workflow_worker.excess_of(executions uuid[]) RETURNS TABLE (execution_id uuid, limit_key text)
+LANGUAGE plpgsql STABLE
 SET search_path = pg_catalog, pg_temp
 SET enable_seqscan = off
 AS $$
 BEGIN
+    RETURN QUERY
     WITH ranked AS MATERIALIZED (
         SELECT
             queued.execution_id,
@@ -882,8 +898,8 @@ BEGIN
             least(need.max_running, need.max_starts) AS at_once,
             row_number() OVER (
                 PARTITION BY need.limit_key
-                ORDER BY 1 - least(queued.revision, 1),
-                         (queued.run_at AT TIME ZONE 'UTC') - queued.priority * interval '1 minute',
+                ORDER BY (queued.fence IS NULL AND queued.revision = 0)::integer,
+                         (least(queued.run_at, now()) AT TIME ZONE 'UTC') - queued.priority * interval '1 minute',
                          queued.execution_id) AS place
         FROM workflow_worker.limits_on(executions) AS need
         CROSS JOIN LATERAL (
@@ -892,33 +908,20 @@ BEGIN
             WHERE its.execution_id = need.execution_id
             OFFSET 0
         ) AS queued
-        WHERE queued.ready AND queued.worker_id IS NULL AND queued.held_by IS NULL
-    ),
-    excess AS MATERIALIZED (
-        SELECT ranked.execution_id, min(ranked.limit_key) AS limit_key
+    )
+    SELECT each_one.execution_id, min(each_one.limit_key)
+    FROM (
+        SELECT given AS execution_id, NULL::text AS limit_key
+        FROM unnest(executions) AS given
+        UNION ALL
+        SELECT ranked.execution_id, ranked.limit_key
         FROM ranked
         WHERE ranked.place > ranked.at_once
-        GROUP BY ranked.execution_id
-    ),
-    -- What a claim is taking at this moment is left to it.
-    free AS MATERIALIZED (
-        SELECT queued.ctid, excess.limit_key
-        FROM excess
-        CROSS JOIN LATERAL (
-            SELECT its.ctid, its.ready, its.worker_id, its.held_by
-            FROM workflow_worker.run_queue AS its
-            WHERE its.execution_id = excess.execution_id
-            FOR UPDATE SKIP LOCKED
-        ) AS queued
-        WHERE queued.ready AND queued.worker_id IS NULL AND queued.held_by IS NULL
-    )
-    UPDATE workflow_worker.run_queue AS queued
-    SET held_by = free.limit_key
-    FROM free
-    WHERE queued.ctid = free.ctid;
+    ) AS each_one
+    GROUP BY each_one.execution_id;
 END
 $$;
-COMMENT ON FUNCTION workflow_worker.hold_excess(uuid[]) IS 'Of executions that are due, puts to wait what is more than a limit lets run at once';
+COMMENT ON FUNCTION workflow_worker.excess_of(uuid[]) IS 'For each of these executions the limit for which it waits if they all become due at once, or NULL';
 
 -- A child that is no longer wanted is to be ended: that needs no place.
 CREATE FUNCTION workflow_worker.let_cancelled_go() RETURNS trigger
@@ -1014,6 +1017,7 @@ AS $$
 DECLARE
     its_kind CONSTANT text := set_limit.kind;
     its_subject CONSTANT text := workflow_worker.checked_subject(set_limit.kind, set_limit.subject);
+    due_now uuid[];
 BEGIN
     PERFORM workflow_worker.check_bounds(set_limit.max_running, set_limit.max_starts, set_limit.per);
     IF its_subject <> '*' AND (
@@ -1038,10 +1042,16 @@ BEGIN
     WHERE queued.worker_id IS NOT NULL
       AND split_part(need.limit_key, ':', 1) = its_kind
     ON CONFLICT DO NOTHING;
-    PERFORM workflow_worker.hold_excess(ARRAY(
+    -- What a claim is taking at this moment is left to it.
+    due_now := ARRAY(
         SELECT due.execution_id
         FROM workflow_worker.run_queue AS due
-        WHERE due.ready AND due.worker_id IS NULL AND due.held_by IS NULL));
+        WHERE due.ready AND due.worker_id IS NULL AND due.held_by IS NULL
+        FOR UPDATE SKIP LOCKED);
+    UPDATE workflow_worker.run_queue AS queued
+    SET held_by = its.limit_key
+    FROM workflow_worker.excess_of(due_now) AS its
+    WHERE queued.execution_id = its.execution_id AND its.limit_key IS NOT NULL;
     PERFORM pg_notify('workflow_worker', 'limits');
 END
 $$;

@@ -104,8 +104,9 @@ SELECT
     claimed.timed_from,
     claimed.replay_of,
     claimed.replay_from,
-    -- How long it has been due.
-    (extract(epoch FROM clock_timestamp() - claimed.run_at) * 1000)::double precision AS late_by_ms
+    -- How long it has been due. (The column takes infinity, and one such row must not stop the claims.)
+    (extract(epoch FROM clock_timestamp() - least(greatest(claimed.run_at, '0001-01-01'), clock_timestamp())) * 1000)
+        ::double precision AS late_by_ms
 FROM due
 LEFT JOIN limited ON limited.execution_id = due.execution_id
 LEFT JOIN claimed ON claimed.execution_id = due.execution_id

@@ -36,6 +36,8 @@ mod packaging;
 mod pause;
 /// The processes that evaluate Python.
 mod python_host;
+/// The order of the run queue, and limits.
+mod queue;
 /// Rows recorded from the Python worker.
 mod recorded;
 /// Nodes that an activity host runs.

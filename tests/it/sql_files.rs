@@ -106,6 +106,8 @@ async fn the_claim_and_the_idle_poll_can_be_served_by_their_indexes() {
             vec![
                 "run_queue_due",
                 "run_queue_timed",
+                "run_queue_held",
+                "limit_openings_next",
                 "workflow_worker_runnable",
                 "schedule_states_due",
                 "schedule_states_waiting",
