@@ -246,7 +246,7 @@ async fn a_schedule_that_comes_due_while_the_database_is_away_fires_when_it_is_b
             .database
             .cluster()
             .execute("postgres", statements)
-            .unwrap()
+            .unwrap();
     };
     admin(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"));
     admin(&format!(
