@@ -1,8 +1,8 @@
 //! Wiring: `Config` → [`Worker::build`] → [`Worker::run`].
 //!
 //! Order of start: schema, registration, heartbeat, writer, listener, scheduler, dispatcher. Stop is the reverse: scheduler
-//! and dispatcher first (no more fires and claims, running nodes end or are handed back), then the writer when its last record is answered, then
-//! the activity host, listener and heartbeat, and last the worker's own row.
+//! and dispatcher first (no more fires and claims, running nodes end or are handed back), then the writer when its last
+//! record is answered, then the activity host, listener and heartbeat, and last the worker's own row.
 
 use std::sync::Arc;
 use std::time::Duration;

@@ -71,8 +71,9 @@ REVOKE ALL ON workflow_worker.schedule_states FROM PUBLIC;
 
 -- What comes due next.
 CREATE INDEX schedule_states_due ON workflow_worker.schedule_states (due_at) WHERE due_at < 'infinity';
--- Fires that wait for the end of an execution.
-CREATE INDEX schedule_states_waiting ON workflow_worker.schedule_states (last_execution_id)
+-- Fires that wait for the end of an execution. All columns that are asked for: the planner takes the array for a third of
+-- the rows, and would rather scan the table than fetch as many from it.
+CREATE INDEX schedule_states_waiting ON workflow_worker.schedule_states (last_execution_id, schedule_id)
     WHERE cardinality(waiting) > 0;
 
 ------------------------------------------------------------------------------------------------------------------
@@ -128,7 +129,11 @@ BEGIN
                 OR (excluded.is_active AND NOT state.is_active)
         END,
         waiting = CASE WHEN excluded.is_active THEN state.waiting ELSE '{}' END,
-        error = NULL;
+        error = NULL
+    -- A fire that was committed since this statement began is no change by somebody else.
+    WHERE state.cron_expression <> excluded.cron_expression
+       OR state.is_active <> excluded.is_active
+       OR state.next_run_at IS DISTINCT FROM excluded.next_run_at;
     GET DIAGNOSTICS changes = ROW_COUNT;
     RETURN changes;
 END

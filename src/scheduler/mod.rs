@@ -1,7 +1,7 @@
 //! Cron rows → executions: each time of a schedule fires once, whatever the number of workers.
 //!
 //! Every worker has a scheduler, and none leads: each wakes when a schedule is due, reads what is due, decides
-//! ([`plan`]), and sends one statement that moves the schedules on and makes their executions. That statement names the
+//! (`plan.rs`), and sends one statement that moves the schedules on and makes their executions. That statement names the
 //! version that was read, so of several workers one wins and the others change nothing. Killed at any point, either the
 //! statement was committed or nothing has happened.
 //!
@@ -98,11 +98,15 @@ impl Scheduler {
         }
     }
 
-    /// Takes over what the poll has seen. Whether something is due now.
+    /// Takes over what the poll has seen. Whether something is due now. What could not be moved just now, or not be asked
+    /// for, has a wait of its own, or each claim of a busy worker would lead to a look.
     fn take_polled(&mut self, agenda: &mut Agenda) -> bool {
         let Some(at) = *self.polled.borrow_and_update() else {
             return false;
         };
+        if agenda.fruitless > 0 || agenda.is_outage_reported {
+            return false;
+        }
         agenda.until = agenda.until.min(self.instant_of(at));
         agenda.until <= clock::monotonic()
     }

@@ -144,7 +144,7 @@ impl Listener {
         let client = Arc::new(client);
         let echo = Echo::default();
         let (waker, schedules) = (Arc::clone(&self.waker), Arc::clone(&self.schedules));
-        let hears = Ears {
+        let recipients = Recipients {
             waker: &waker,
             schedules: &schedules,
             echo_channel: &echo_channel,
@@ -153,7 +153,7 @@ impl Listener {
         let gate = Arc::clone(&self.gate);
         // Both in one task: the socket is drained whatever the other side waits for.
         let ended = tokio::select! {
-            error = drain(connection, &hears) => Ended::Lost(error),
+            error = drain(connection, &recipients) => Ended::Lost(error),
             ended = self.control(&client, worker, &echo_channel, &echo, (backoff, is_outage_reported)) => ended,
         };
         gate.lend(None);
@@ -252,15 +252,15 @@ struct Echo {
 }
 
 /// Whom a notification is for.
-struct Ears<'a> {
+struct Recipients<'a> {
     waker: &'a Waker,
     schedules: &'a Notify,
     echo_channel: &'a str,
     echo: &'a Echo,
 }
 
-impl Ears<'_> {
-    fn hear(&self, channel: &str, payload: &str) {
+impl Recipients<'_> {
+    fn deliver(&self, channel: &str, payload: &str) {
         if channel == self.echo_channel {
             self.echo.came.store(true, Ordering::Release);
             self.echo.notify.notify_one();
@@ -276,11 +276,11 @@ impl Ears<'_> {
 }
 
 /// Reads the socket for ever and turns notifications into flags. Returns when the connection has ended.
-async fn drain(mut connection: RawConnection, ears: &Ears<'_>) -> StoreError {
+async fn drain(mut connection: RawConnection, recipients: &Recipients<'_>) -> StoreError {
     loop {
         match poll_fn(|cx| connection.poll_message(cx)).await {
             Some(Ok(AsyncMessage::Notification(notification))) => {
-                ears.hear(notification.channel(), notification.payload());
+                recipients.deliver(notification.channel(), notification.payload());
             }
             Some(Ok(_notice)) => {}
             Some(Err(error)) => return error.into(),

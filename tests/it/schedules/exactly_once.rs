@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use uuid::Uuid;
+use workflow_worker::telemetry::Event;
 
 use super::{Stage, YEARLY};
 use crate::support::flow::PATIENCE;
@@ -171,4 +172,111 @@ async fn workers_and_connections_killed_at_random_lose_no_fire_and_make_none_twi
         i64::from(SCHEDULES) * ROUNDS,
         "seed {seed}, {in_the_middle} rounds were hit in the middle"
     );
+}
+
+/// A fire takes a second inside its statement, between the executions and the move of the schedule or before either.
+const SLOW_FIRE: &str = "
+    CREATE FUNCTION slowly() RETURNS trigger LANGUAGE plpgsql AS $$ BEGIN PERFORM pg_sleep(1); RETURN NEW; END $$;
+    CREATE TRIGGER slowly BEFORE INSERT ON workflowexecution FOR EACH ROW EXECUTE FUNCTION slowly();
+    CREATE TRIGGER slowly BEFORE UPDATE ON workflowschedule FOR EACH ROW
+        WHEN (NEW.last_run_at IS DISTINCT FROM OLD.last_run_at) EXECUTE FUNCTION slowly();";
+
+const FIRING: &str = "SELECT count(*) FROM pg_stat_activity
+    WHERE wait_event = 'PgSleep' AND datname = current_database() AND application_name = 'workflow-worker'";
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_fire_that_is_cut_in_the_middle_of_its_statement_happens_once() {
+    let stage = Stage::new().await;
+    stage.client.batch_execute(SLOW_FIRE).await.unwrap();
+    let schedule = stage.insert(stage.workflow, YEARLY, "NULL").await;
+    let url = stage.url();
+    let settings = [("WORKFLOW_WORKER_POLL_INTERVAL", "0.2")];
+    let mut worker = WorkerProcess::spawn(&url, &settings);
+    stage.wait_for(schedule, "next_run_at > now()").await;
+    // First its server process dies, so that the statement is undone; then the worker does, and the server, which does not
+    // see that, ends the statement. Each while the executions are made, and about when the schedule is moved on.
+    for (fires, is_worker_killed, pause_ms) in [
+        (1, false, 0),
+        (2, true, 0),
+        (3, false, 1_000),
+        (4, true, 1_000),
+    ] {
+        stage.make_due(schedule).await;
+        wait_until("the middle of a fire", PATIENCE, async || {
+            match stage.count(FIRING).await {
+                0 => Err("nobody fires"),
+                _ => Ok(()),
+            }
+        })
+        .await;
+        pause(Duration::from_millis(pause_ms)).await;
+        if is_worker_killed {
+            worker.kill9();
+            worker = WorkerProcess::spawn(&url, &settings);
+        } else {
+            let cut = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+                       WHERE wait_event = 'PgSleep' AND datname = current_database()";
+            stage.count(cut).await;
+        }
+        stage
+            .wait_for(
+                schedule,
+                &format!("fired = {fires} AND next_run_at > now()"),
+            )
+            .await;
+        assert_eq!(stage.executions(schedule).await.len(), fires);
+    }
+    drop(worker);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_schedule_that_comes_due_while_the_database_is_away_fires_when_it_is_back() {
+    let stage = Stage::new().await;
+    let mut worker = InProcess::start(&stage.url(), &[]).await;
+    let schedule = stage
+        .insert(
+            stage.workflow,
+            YEARLY,
+            "(now() AT TIME ZONE 'utc') + interval '3 seconds'",
+        )
+        .await;
+    let name = stage.database.name();
+    let admin = |statements: &str| {
+        stage
+            .database
+            .cluster()
+            .execute("postgres", statements)
+            .unwrap();
+    };
+    admin(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS false"));
+    admin(&format!(
+        "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = '{name}'"
+    ));
+    let is_loss = |event: &Event| {
+        matches!(
+            event,
+            Event::DatabaseLost {
+                part: "scheduler",
+                ..
+            }
+        )
+    };
+    worker.wait_for("the loss", is_loss).await;
+    // Several attempts long.
+    pause(Duration::from_millis(700)).await;
+    let said_again = worker.events_so_far().iter().any(|event| is_loss(event));
+    assert!(!said_again, "once for an outage");
+    admin(&format!("ALTER DATABASE {name} ALLOW_CONNECTIONS true"));
+    worker
+        .wait_for("the return", |event| {
+            matches!(event, Event::DatabaseBack { part: "scheduler" })
+        })
+        .await;
+    let stage = Stage {
+        client: stage.database.client().await,
+        ..stage
+    };
+    stage.wait_for_executions(schedule, 1).await;
+    worker.stop().await;
+    assert_eq!(stage.executions(schedule).await.len(), 1);
 }

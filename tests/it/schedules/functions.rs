@@ -119,86 +119,64 @@ async fn unschedule_deletes_it_and_what_it_has_started_goes_on() {
     worker.stop().await;
 }
 
+/// Calls with `$w` for a workflow, `$s` for a schedule and `$n` for the id of neither; the SQLSTATE; what the message names.
+const REFUSALS: [(&str, &str, &str); 17] = [
+    ("schedule($n, '* * * * *')", "WW404", "no workflow"),
+    ("schedule(NULL, '* * * * *')", "WW400", "workflow_id"),
+    ("schedule($w, NULL)", "WW400", "cron_expression"),
+    ("schedule($w, '')", "WW400", "cron_expression"),
+    ("schedule($w, '* * * *')", "WW400", "cron_expression"),
+    (
+        "schedule($w, '1 2 3 4 5 6 7 8')",
+        "WW400",
+        "cron_expression",
+    ),
+    (
+        "schedule($w, repeat('1,', 60) || '1 * * * *')",
+        "WW400",
+        "at most 100",
+    ),
+    (
+        "schedule($w, '@daily', time_zone => 'Mars/Olympus')",
+        "WW400",
+        "time_zone",
+    ),
+    (
+        "schedule($w, '@daily', overlap => 'both')",
+        "WW400",
+        "overlap",
+    ),
+    ("schedule($w, '@daily', missed => 'all')", "WW400", "missed"),
+    ("schedule($w, '@daily', input => '[1]')", "WW400", "input"),
+    (
+        "schedule($w, '@daily', input => json_build_object('a', repeat('x', 65536))::jsonb)",
+        "WW400",
+        "input",
+    ),
+    (
+        "schedule($w, '@daily', max_catch_up => -1)",
+        "WW400",
+        "max_catch_up",
+    ),
+    (
+        "configure_schedule($s, max_queued => 0)",
+        "WW400",
+        "max_queued",
+    ),
+    ("configure_schedule($n)", "WW404", "no schedule"),
+    ("configure_schedule(NULL)", "WW404", "no schedule NULL"),
+    ("unschedule($n)", "WW404", "no schedule"),
+];
+
 #[tokio::test(flavor = "multi_thread")]
 async fn each_refusal_has_its_sqlstate_and_names_the_argument() {
     let stage = Stage::new().await;
-    let workflow = stage.workflow;
-    let schedule = stage.insert(workflow, YEARLY, "NULL").await;
-    let nobody = Uuid::new_v4();
-    let refusals = [
-        (
-            format!("schedule('{nobody}', '* * * * *')"),
-            "WW404",
-            "no workflow",
-        ),
-        (
-            "schedule(NULL, '* * * * *')".to_owned(),
-            "WW400",
-            "workflow_id",
-        ),
-        (
-            format!("schedule('{workflow}', NULL)"),
-            "WW400",
-            "cron_expression",
-        ),
-        (
-            format!("schedule('{workflow}', '')"),
-            "WW400",
-            "cron_expression",
-        ),
-        (
-            format!("schedule('{workflow}', '* * * *')"),
-            "WW400",
-            "cron_expression",
-        ),
-        (
-            format!("schedule('{workflow}', repeat('1,', 60) || '1 * * * *')"),
-            "WW400",
-            "100",
-        ),
-        (
-            format!("schedule('{workflow}', '@daily', time_zone => 'Mars/Olympus')"),
-            "WW400",
-            "time_zone",
-        ),
-        (
-            format!("schedule('{workflow}', '@daily', overlap => 'both')"),
-            "WW400",
-            "overlap",
-        ),
-        (
-            format!("schedule('{workflow}', '@daily', missed => 'all')"),
-            "WW400",
-            "missed",
-        ),
-        (
-            format!("schedule('{workflow}', '@daily', input => '[1]')"),
-            "WW400",
-            "input",
-        ),
-        (
-            format!("schedule('{workflow}', '@daily', max_catch_up => -1)"),
-            "WW400",
-            "max_catch_up",
-        ),
-        (
-            format!("configure_schedule('{schedule}', max_queued => 0)"),
-            "WW400",
-            "max_queued",
-        ),
-        (
-            format!("configure_schedule('{nobody}')"),
-            "WW404",
-            "no schedule",
-        ),
-        (
-            "configure_schedule(NULL)".to_owned(),
-            "WW404",
-            "no schedule NULL",
-        ),
-        (format!("unschedule('{nobody}')"), "WW404", "no schedule"),
-    ];
-    for (call, code, named) in refusals {
+    let schedule = stage.insert(stage.workflow, YEARLY, "NULL").await;
+    for (call, code, named) in REFUSALS {
+        let call = call
+            .replace("$w", &format!("'{}'", stage.workflow))
+            .replace("$s", &format!("'{schedule}'"))
+            .replace("$n", &format!("'{}'", Uuid::new_v4()));
         let refused = stage
             .client
             .batch_execute(&format!("SELECT workflow_worker.{call}"))
