@@ -163,10 +163,7 @@ async fn a_retry_that_is_waited_for_may_be_run_at_once_by_either_way() {
     let stage = Stage::new().await;
     let failing = |key: &str| {
         let config = json!({"url": stage.hits.url(&format!("/{key}?fail=1")), "retries": 1, "retry_delay": 3600});
-        chain(vec![
-            trigger(),
-            node("h", "http_request", config),
-        ])
+        chain(vec![trigger(), node("h", "http_request", config)])
     };
     for (key, statement) in [
         ("status", RUN),
