@@ -221,6 +221,11 @@ fn failure(node: &GraphNode, error: &Value, output: Object) -> NodeResult {
 
 #[cfg(test)]
 mod tests {
+    #![expect(
+        clippy::needless_pass_by_value,
+        reason = "builders whose arguments are written in place"
+    )]
+
     use std::sync::Arc;
 
     use serde_json::json;

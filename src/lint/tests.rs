@@ -117,6 +117,17 @@ fn each() -> Value {
 }
 
 #[test]
+fn a_time_limit_that_is_none_is_told() {
+    let mut graph = graph(&[trigger()], "");
+    graph["timeout_seconds"] = json!("soon");
+    let told = message(&graph, "unreadable");
+    let expected = "graph_config: timeout_seconds is \"soon\"; it must be a number";
+    assert!(told.starts_with(expected), "{told}");
+    graph["timeout_seconds"] = json!(60);
+    assert!(codes(&graph).is_empty());
+}
+
+#[test]
 fn what_is_right_has_no_findings_but_how_it_is_read() {
     let all = findings(&graph(
         &[trigger(), set("a"), set("b"), set("c")],

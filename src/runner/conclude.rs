@@ -31,12 +31,19 @@ impl Drive {
             )
             .await?;
         if is_in {
+            if matches!(ending, Ending::TimedOut(_)) {
+                let id = self.session.claimed.execution_id;
+                self.session
+                    .tools
+                    .telemetry
+                    .emit(Event::ExecutionTimedOut { id });
+            }
             return Err(closing.ended);
         }
         Ok(())
     }
 
-    fn closing(&mut self, ending: &Ending) -> Closing {
+    fn closing(&self, ending: &Ending) -> Closing {
         let now = self.session.now();
         let id = self.session.claimed.execution_id;
         let name = self.session.name.clone();
@@ -53,7 +60,6 @@ impl Drive {
             },
             Ending::Failed { node, message } => self.failing(node.as_ref(), message.clone()),
             Ending::TimedOut(limit) => {
-                self.report.emit_later(Event::ExecutionTimedOut { id });
                 let node = self.current_node.clone();
                 self.failing(node.as_ref(), execution_timed_out(*limit))
             }

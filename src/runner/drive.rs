@@ -257,7 +257,10 @@ impl Drive {
     /// Whether it is debugged, and this run has done what one `running` is for: it has started a node that has ended, or
     /// something that a node waited for has come. A node that waits itself, alone, is not done.
     fn is_step_done(&self) -> bool {
-        self.session.is_debugged && (self.has_done || (self.has_started && !self.queued.is_empty()))
+        // Unless the step was cancelled, and is done again elsewhere.
+        let is_cancelled = self.session.interrupts.hurry.is_cancelled();
+        let has_others = self.has_started && !self.queued.is_empty() && !is_cancelled;
+        self.session.is_debugged && (self.has_done || has_others)
     }
 
     /// Waits for whatever comes next.

@@ -131,7 +131,8 @@ impl Runner {
             // The lease first: after its loss nothing more is to be done, whatever else is ready.
             biased;
             () = lost.cancelled() => Ended::LeaseLost,
-            ended = restore::take_up(self) => ended,
+            // In a box, because it is large, and most of the time it waits.
+            ended = Box::pin(restore::take_up(self)) => ended,
         };
         if ended == Ended::LeaseLost {
             telemetry.emit(Event::LeaseLost { id });

@@ -96,11 +96,6 @@ impl Report {
         self.events.push(event);
     }
 
-    /// An event that tells of what is recorded next.
-    pub(super) fn emit_later(&mut self, event: Event) {
-        self.events.push(event);
-    }
-
     pub(super) fn write_by(&self) -> Option<Instant> {
         self.write_by
     }

@@ -78,27 +78,7 @@ pub(super) async fn take_up(runner: Runner) -> Ended {
         return session.fail_unrun(Some(&view), &message).await;
     }
     match restore(&mut session, &host).await {
-        Ok(restored) => {
-            let reason = session.claimed.cancel_reason.clone();
-            let Restored {
-                machine,
-                view,
-                graph,
-                copied,
-            } = restored;
-            let mut drive = Drive::new(session, machine, view, graph);
-            for step in copied {
-                drive.report.add(step);
-            }
-            match reason {
-                Some(reason) => drive.terminate(&reason).await,
-                None => {
-                    drive.announce(&host);
-                    drive.warn_of_unknown_mocks();
-                    drive.run().await
-                }
-            }
-        }
+        Ok(restored) => drive(session, restored, &host).await,
         Err(Obstacle::Broken(message)) => {
             let view = recovered_view(&session, &host);
             session.fail_unrun(Some(&view), &message).await
@@ -109,6 +89,28 @@ pub(super) async fn take_up(runner: Runner) -> Ended {
                 session.claimed.execution_id
             );
             session.give_back().await
+        }
+    }
+}
+
+async fn drive(session: Session, restored: Restored, host: &HostRow) -> Ended {
+    let reason = session.claimed.cancel_reason.clone();
+    let Restored {
+        machine,
+        view,
+        graph,
+        copied,
+    } = restored;
+    let mut drive = Drive::new(session, machine, view, graph);
+    for step in copied {
+        drive.report.add(step);
+    }
+    match reason {
+        Some(reason) => drive.terminate(&reason).await,
+        None => {
+            drive.announce(host);
+            drive.warn_of_unknown_mocks();
+            drive.run().await
         }
     }
 }

@@ -68,33 +68,24 @@ impl Drive {
         self.report.write_within(ANNOUNCE_AFTER);
         let cancel = CancellationToken::new();
         if let Some(result) = self.mocked(spec, visit) {
-            self.report.log(LogEntry::mocked(&node, now));
             let event = EngineEvent::NodeFinished {
                 token,
                 result,
                 started_at: now,
             };
-            let abort = self
-                .in_flight
-                .spawn(async move { Performed { event, child: None } });
-            self.tasks.insert(
-                token,
-                Task {
-                    abort,
-                    acts: false,
-                    cancel,
-                },
-            );
+            self.report.log(LogEntry::mocked(&node, now));
+            let performed = Performed { event, child: None };
+            let abort = self.in_flight.spawn(std::future::ready(performed));
+            let acts = false;
+            self.tasks.insert(token, Task { abort, acts, cancel });
             return;
         }
         // A re-check is not a new start for the people who read the log.
         if waiting_since.is_none() {
             self.report.log(LogEntry::executing(&node, now));
-            self.session.tools.telemetry.emit(Event::NodeStarted {
-                id,
-                node: node.clone(),
-                attempt,
-            });
+            let node = node.clone();
+            let event = Event::NodeStarted { id, node, attempt };
+            self.session.tools.telemetry.emit(event);
         }
         let call = Call {
             token,
@@ -120,17 +111,9 @@ impl Drive {
             },
             limit: self.session.tools.node_timeout,
         };
-        let abort = self
-            .in_flight
-            .spawn(perform_checked(Arc::clone(&self.session.tools), call));
-        self.tasks.insert(
-            token,
-            Task {
-                abort,
-                acts,
-                cancel,
-            },
-        );
+        let tools = Arc::clone(&self.session.tools);
+        let abort = self.in_flight.spawn(perform_checked(tools, call));
+        self.tasks.insert(token, Task { abort, acts, cancel });
     }
 
     /// In test mode: how the node ends without being run. Mocks that cannot be read fail the node: nothing is run for real

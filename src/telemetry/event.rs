@@ -90,7 +90,7 @@ pub enum Event {
         /// Why.
         error: String,
     },
-    /// An execution has taken as long as it may, and that is recorded; `ExecutionFailed` follows.
+    /// An execution has taken as long as it may, and that is recorded. Follows `ExecutionFailed`.
     ExecutionTimedOut {
         /// Its id.
         id: ExecutionId,

@@ -185,3 +185,43 @@ fn a_start_node_with_incoming_edges_runs_at_once() {
         .finishes("c")
         .expects([Wanted::Complete]);
 }
+
+#[test]
+fn what_runs_again_from_a_node_is_what_may_follow_it() {
+    let graph = graph("t>a t>b a>j b>j j>loop loop>in:body in>loop loop>z:done");
+    let again = |from: &str| {
+        let mut ids: Vec<String> = graph
+            .from_on(&from.into())
+            .into_iter()
+            .map(|id| id.to_string())
+            .collect();
+        ids.sort_unstable();
+        ids.join(" ")
+    };
+    assert_eq!(again("a"), "a in j loop z");
+    assert_eq!(again("loop"), "in loop z");
+    assert_eq!(again("z"), "z");
+    assert_eq!(again("ghost"), "");
+}
+
+#[test]
+fn nothing_begins_inside_a_loop_or_a_try() {
+    let graph = graph(
+        "t>loop loop>in:body in>loop loop>try:done try>x x>catch catch>y y>finally finally>z",
+    );
+    for (node, expected) in [
+        ("t", None),
+        ("loop", None),
+        ("in", Some("loop")),
+        ("try", None),
+        ("x", Some("try")),
+        ("catch", Some("try")),
+        ("y", Some("try")),
+        ("finally", Some("try")),
+        ("ghost", None),
+    ] {
+        let holder = graph.holder_of(&node.into());
+        let holder = holder.map(|holder| holder.id.as_str());
+        assert_eq!(holder, expected, "{node}");
+    }
+}

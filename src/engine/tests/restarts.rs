@@ -1,13 +1,14 @@
 //! What a checkpoint carries over a worker's death.
 
 use std::sync::Arc;
+use std::time::Duration;
 
-use serde_json::{Value, json};
+use serde_json::{Map, Value, json};
 
 use super::script::{Script, Wanted, at, graph, graph_with, object, run, script};
 use crate::engine::{
-    BadCheckpoint, Bounds, Checkpoint, FailureKind, History, Machine, NodeResult, Origin, State,
-    StepStatus, WaitReason,
+    Awaited, BadCheckpoint, Bounds, Checkpoint, FailureKind, History, Machine, NodeResult, Origin,
+    State, StepStatus, WaitReason,
 };
 use crate::retry::RetryPolicy;
 
@@ -262,4 +263,54 @@ fn recorded_visits_are_counted_on() {
     .expects([run("a")]);
     assert_eq!(script.last_run(), ("a".into(), 2, 1, None));
     assert_eq!(script.finishes("a").last_step().seq, 2);
+}
+
+#[test]
+fn a_retry_may_be_run_before_its_time() {
+    let mut script = script("t>a t>b")
+        .start()
+        .expects([run("t")])
+        .finishes("t")
+        .expects([run("a"), run("b")])
+        .fails("a", FailureKind::Retryable)
+        .fails("b", FailureKind::Retryable)
+        .restarts()
+        .expects([]);
+    script.machine.retry_now(true);
+    let mut script = script.expects([run("a")]);
+    assert_eq!(script.last_run(), ("a".into(), 1, 2, None));
+    script.machine.retry_now(false);
+    let script = script.expects([run("b")]);
+    assert_eq!(script.last_run(), ("b".into(), 1, 2, None));
+}
+
+#[test]
+fn what_an_execution_had_asked_when_it_was_ended_from_outside_it_asks_afresh() {
+    let wait = NodeResult::Await {
+        wait: Awaited::Child {
+            id: uuid::Uuid::nil(),
+            name: "exec-0".to_owned(),
+            output: Map::new(),
+        },
+        until: None,
+    };
+    let sleep = NodeResult::SleepUntil {
+        at: at(50),
+        output: Map::new(),
+    };
+    let script = script("t>a t>b")
+        .start()
+        .expects([run("t")])
+        .finishes("t")
+        .expects([run("a"), run("b")])
+        .ends("a", wait)
+        .ends("b", sleep);
+    let limit = Some(Duration::from_micros(1_500_001));
+    let saved = script.machine.checkpoint().with_time_limit(limit);
+    let saved = Checkpoint::from_json(&saved.asking_afresh().to_json().unwrap()).unwrap();
+    assert_eq!(saved.time_limit(), Some(Duration::from_millis(1_501)));
+    let graph = Arc::clone(script.machine.graph());
+    let script = Script::on(graph, Some(saved), &Origin::default()).start();
+    let script = script.expects([run("a")]);
+    assert_eq!(script.last_run(), ("a".into(), 1, 2, None));
 }
