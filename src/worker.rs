@@ -24,6 +24,7 @@ use crate::config::{Config, NodeSettings, process_variable};
 use crate::dispatcher::{Dispatcher, Settings, Slots};
 use crate::expr::Limits;
 use crate::lease::{Heartbeat, Pulse};
+use crate::retention::{Retention, Rhythm};
 use crate::runner::Tools;
 use crate::runner::graphs::Graphs;
 use crate::store::facts::HostFacts;
@@ -176,6 +177,8 @@ impl Worker {
         let mut parts = JoinSet::new();
         parts.spawn(heartbeat.run(background.clone()));
         parts.spawn(listener.run(background.clone()));
+        // Ends when the worker begins to drain.
+        parts.spawn(self.retention().run(stop.clone()));
         let hosting = CancellationToken::new();
         let mut host = JoinSet::new();
         if let Some(process) = self.host_process.take() {
@@ -244,6 +247,16 @@ impl Worker {
             identity: shared.identity.clone(),
             hearing,
             shares_url: self.config.database.listen_url.is_none(),
+            telemetry: self.telemetry.clone(),
+        }
+    }
+
+    fn retention(&self) -> Retention {
+        Retention {
+            store: self.store.clone(),
+            config: self.config.retention,
+            worker_name: self.config.worker.name.clone(),
+            rhythm: Rhythm::default(),
             telemetry: self.telemetry.clone(),
         }
     }

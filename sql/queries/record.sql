@@ -154,6 +154,16 @@ graph AS (
     ORDER BY new_graph.hash
     ON CONFLICT (hash) DO NOTHING
 ),
+-- The retention had it marked as unused.
+graph_in_use AS (
+    UPDATE workflow_worker.graphs AS stored
+    SET unused_since = NULL
+    WHERE stored.hash IN (
+        SELECT marked.hash
+        FROM workflow_worker.graphs AS marked
+        WHERE marked.hash = ANY ($34) AND marked.unused_since IS NOT NULL
+        FOR UPDATE SKIP LOCKED)
+),
 step AS (
     INSERT INTO workflow_worker.steps
         (execution_id, seq, node_id, node_type, visit, attempt, status, output, error, started_at, finished_at,
@@ -225,7 +235,9 @@ archived AS (
         revision = excluded.revision,
         graph_hash = excluded.graph_hash,
         checkpoint = excluded.checkpoint,
-        finished_at = now()
+        finished_at = now(),
+        -- It has a history again.
+        pruned_at = NULL
 ),
 published AS (
     UPDATE public.workflowexecution AS host_row

@@ -4,7 +4,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::output;
 use crate::activities::remote::{self, Health, HostProcess};
-use crate::config::{ActivityHost, Config};
+use crate::config::{ActivityHost, Config, show_duration};
+use crate::retention::round::host_pruning_refusal;
 use crate::store::{Store, connect, migrate, with_causes};
 use crate::telemetry::{Event, Telemetry};
 
@@ -122,7 +123,51 @@ async fn check_rows(config: &Config, store: &Store, findings: &mut Findings) -> 
         );
         findings.note("adoption", &text);
     }
+    check_retention(config, store, findings).await?;
     check_workers(store, findings).await
+}
+
+/// For how long history is kept, and what the last round has done.
+async fn check_retention(
+    config: &Config,
+    store: &Store,
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
+    const WHAT: &str = "retention";
+    let Some(keep) = config.retention.keep else {
+        findings.note(WHAT, "history is kept for ever");
+        return Ok(());
+    };
+    let rows = store
+        .query_text(
+            "SELECT extract(epoch FROM now() - started_at)::double precision AS age, started_by, rows, problem
+             FROM workflow_worker.retention",
+            &[],
+        )
+        .await?;
+    let mut text = format!("history is kept for {}", show_duration(keep));
+    let mut problem: Option<String> = None;
+    if let Some(row) = rows.first()
+        && let Some(age) = row.try_get::<_, Option<f64>>("age")?
+    {
+        let by: Option<String> = row.try_get("started_by")?;
+        let removed: i64 = row.try_get("rows")?;
+        problem = row.try_get("problem")?;
+        let last = format!(
+            "; last round {:.0} min ago by {}, {removed} row(s) removed",
+            age / 60.0,
+            by.unwrap_or_default()
+        );
+        text.push_str(&last);
+    }
+    findings.good(WHAT, &text);
+    if config.retention.prune_host_tables {
+        problem = host_pruning_refusal(store).await?.or(problem);
+    }
+    if let Some(problem) = problem {
+        findings.bad(WHAT, &problem);
+    }
+    Ok(())
 }
 
 async fn check_workers(store: &Store, findings: &mut Findings) -> anyhow::Result<()> {

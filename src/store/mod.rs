@@ -13,6 +13,7 @@ pub mod mail;
 pub mod migrate;
 pub mod record;
 pub mod repair;
+pub mod retention;
 pub mod signals;
 pub mod sql;
 pub mod workers;
@@ -101,6 +102,12 @@ impl Store {
     #[must_use]
     pub fn with_clock(self, clock: Arc<DatabaseClock>) -> Self {
         Self { clock, ..self }
+    }
+
+    /// The same connections, with another deadline for each call.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
     }
 
     /// Whether statements are prepared under a name.
