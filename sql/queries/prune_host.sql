@@ -47,10 +47,15 @@ candidate AS MATERIALIZED (
     FOR UPDATE OF host SKIP LOCKED
 ),
 doomed AS MATERIALIZED (
-    SELECT entry.id, entry.execution_id
+    SELECT entry.id, candidate.id AS execution_id
     FROM candidate
-    JOIN public.executionlog AS entry ON entry.execution_id = candidate.id
-    ORDER BY entry.execution_id
+    CROSS JOIN LATERAL (
+        SELECT there.id
+        FROM public.executionlog AS there
+        WHERE there.execution_id = candidate.id
+        LIMIT $3
+    ) AS entry
+    ORDER BY candidate.id
     LIMIT $3
 ),
 -- All that is not cut off by the limit, which can be the last one only.
@@ -62,29 +67,27 @@ complete AS MATERIALIZED (
 ),
 log_row AS (
     DELETE FROM public.executionlog AS entry
-    USING doomed
-    WHERE entry.id = doomed.id
+    WHERE entry.id = ANY (ARRAY(SELECT doomed.id FROM doomed))
     RETURNING pg_column_size(entry.message) + 100 AS bytes
 ),
 signal AS (
     SELECT count(*) AS rows, coalesce(sum(coalesce(pg_column_size(there.signal_data), 0) + 100), 0)::bigint AS bytes
-    FROM complete
-    JOIN public.workflowsignal AS there ON there.execution_id = complete.id
+    FROM public.workflowsignal AS there
+    WHERE there.execution_id = ANY (ARRAY(SELECT complete.id FROM complete))
 ),
 ended AS (
     SELECT count(*) AS rows, coalesce(sum(coalesce(pg_column_size(there.checkpoint), 0) + 150), 0)::bigint AS bytes
-    FROM complete
-    JOIN workflow_worker.finished AS there ON there.execution_id = complete.id
+    FROM workflow_worker.finished AS there
+    WHERE there.execution_id = ANY (ARRAY(SELECT complete.id FROM complete))
 ),
 child AS (
     SELECT count(*) AS rows, count(*) * 150 AS bytes
-    FROM complete
-    JOIN workflow_worker.children AS there ON there.child_id = complete.id
+    FROM workflow_worker.children AS there
+    WHERE there.child_id = ANY (ARRAY(SELECT complete.id FROM complete))
 ),
 execution AS (
     DELETE FROM public.workflowexecution AS host
-    USING complete
-    WHERE host.id = complete.id
+    WHERE host.id = ANY (ARRAY(SELECT complete.id FROM complete))
     RETURNING coalesce(pg_column_size(host.execution_state), 0) + 200 AS bytes
 )
 SELECT

@@ -28,33 +28,30 @@ orphan AS MATERIALIZED (
 ),
 step AS MATERIALIZED (
     SELECT there.execution_id, pg_column_size(there.output) + 150 AS bytes
-    FROM orphan
-    JOIN workflow_worker.steps AS there ON there.execution_id = orphan.execution_id
+    FROM workflow_worker.steps AS there
+    WHERE there.execution_id = ANY (ARRAY(SELECT orphan.execution_id FROM orphan))
 ),
 ended AS MATERIALIZED (
     SELECT there.execution_id, coalesce(pg_column_size(there.checkpoint), 0) + 150 AS bytes
-    FROM orphan
-    JOIN workflow_worker.finished AS there ON there.execution_id = orphan.execution_id
+    FROM workflow_worker.finished AS there
+    WHERE there.execution_id = ANY (ARRAY(SELECT orphan.execution_id FROM orphan))
 ),
 child AS MATERIALIZED (
     SELECT there.child_id, 150 AS bytes
-    FROM orphan
-    JOIN workflow_worker.children AS there ON there.child_id = orphan.execution_id
+    FROM workflow_worker.children AS there
+    WHERE there.child_id = ANY (ARRAY(SELECT orphan.execution_id FROM orphan))
 ),
 removed_step AS (
     DELETE FROM workflow_worker.steps
-    USING orphan
-    WHERE steps.execution_id = orphan.execution_id AND NOT $4
+    WHERE steps.execution_id = ANY (ARRAY(SELECT orphan.execution_id FROM orphan WHERE NOT $4))
 ),
 removed_ended AS (
     DELETE FROM workflow_worker.finished
-    USING orphan
-    WHERE finished.execution_id = orphan.execution_id AND NOT $4
+    WHERE finished.execution_id = ANY (ARRAY(SELECT orphan.execution_id FROM orphan WHERE NOT $4))
 ),
 removed_child AS (
     DELETE FROM workflow_worker.children
-    USING orphan
-    WHERE children.child_id = orphan.execution_id AND NOT $4
+    WHERE children.child_id = ANY (ARRAY(SELECT orphan.execution_id FROM orphan WHERE NOT $4))
 )
 SELECT
     removed.table_name,

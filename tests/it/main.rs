@@ -20,6 +20,8 @@ mod completion_mail;
 mod control;
 /// Harnesses for what must hold under kills, cuts and restarts.
 mod faults;
+/// What an idle worker costs.
+mod idle;
 /// Who may import whom.
 mod layers;
 /// Workflows that are checked before they run, and the list of node types.
@@ -38,10 +40,14 @@ mod python_host;
 mod recorded;
 /// Nodes that an activity host runs.
 mod remote;
+/// Old history.
+mod retention;
 /// Retries and delays.
 mod retry_and_delay;
 /// What a run leaves behind.
 mod run;
+/// The schema, for reading.
+mod schema_file;
 /// The statements in sql/queries.
 mod sql_files;
 /// Templates in configurations, and nodes that compute with the data.
