@@ -254,6 +254,7 @@ impl Worker {
     fn retention(&self) -> Retention {
         Retention {
             store: self.store.clone(),
+            database: self.config.database.clone(),
             config: self.config.retention,
             worker_name: self.config.worker.name.clone(),
             rhythm: Rhythm::default(),

@@ -3,8 +3,8 @@
 -- What:  what the removal of old history needs: which ended executions still have theirs, which graphs nobody uses, and
 --        when it was last done.
 -- Why:   old history must be found by index: a scan of a million rows each hour would disturb what runs.
--- Locks: CREATE INDEX takes SHARE on finished and run_queue for one scan each (ends of executions wait that long); ALTER
---        TABLE takes ACCESS EXCLUSIVE on finished and graphs, for the moment of a catalogue change.
+-- Locks: ALTER TABLE takes ACCESS EXCLUSIVE on finished and graphs, CREATE INDEX takes SHARE on run_queue, all held to the
+--        commit: records wait for one scan of run_queue and two of finished (a second or two per million rows).
 -- An older worker meanwhile: does not set finished.pruned_at back when a pruned execution ends once more: what that run
 --        has recorded then stays until its host row goes. It knows nothing of graphs.unused_since, so graphs are removed
 --        only after a day without use, and a worker brings a graph again that it has not brought for an hour.

@@ -140,7 +140,8 @@ async fn check_retention(
     };
     let rows = store
         .query_text(
-            "SELECT extract(epoch FROM now() - started_at)::double precision AS age, started_by, rows, problem
+            "SELECT extract(epoch FROM now() - started_at)::double precision AS age, started_by, rows, problem,
+                    ended_at IS NULL AS is_at_work
              FROM workflow_worker.retention",
             &[],
         )
@@ -153,8 +154,13 @@ async fn check_retention(
         let by: Option<String> = row.try_get("started_by")?;
         let removed: i64 = row.try_get("rows")?;
         problem = row.try_get("problem")?;
+        let done = if row.try_get("is_at_work")? {
+            "not ended yet".to_owned()
+        } else {
+            format!("{removed} row(s) removed")
+        };
         let last = format!(
-            "; last round {:.0} min ago by {}, {removed} row(s) removed",
+            "; last round {:.0} min ago by {}, {done}",
             age / 60.0,
             by.unwrap_or_default()
         );

@@ -11,8 +11,8 @@ use std::time::Duration;
 use tokio_util::sync::CancellationToken;
 use uuid::Uuid;
 
-use crate::config::RetentionConfig;
-use crate::store::Store;
+use crate::config::{DatabaseConfig, RetentionConfig};
+use crate::store::{Store, StoreError};
 use crate::telemetry::{Event, Telemetry};
 use round::{Outcome, Patience, Round};
 
@@ -46,8 +46,10 @@ impl Default for Rhythm {
 /// The retention's parts.
 #[derive(Debug)]
 pub struct Retention {
-    /// The database.
+    /// The worker's connections, to see whether a round is due.
     pub store: Store,
+    /// The database, for the one connection that a round has of its own: what runs never waits for one that a batch uses.
+    pub database: DatabaseConfig,
     /// For how long history is kept, and whose.
     pub config: RetentionConfig,
     /// Who this is, for people.
@@ -79,6 +81,15 @@ impl Retention {
         }
     }
 
+    fn store_of_a_round(&self) -> Result<Store, StoreError> {
+        let store = Store::new(&DatabaseConfig {
+            pool_size: 1,
+            ..self.database.clone()
+        })?;
+        store.set_named_statements(self.store.uses_named_statements());
+        Ok(store)
+    }
+
     /// Makes a round, if one is due. Returns whether the database has answered.
     async fn look(
         &self,
@@ -99,8 +110,15 @@ impl Retention {
                 return false;
             }
         };
+        let store = match self.store_of_a_round() {
+            Ok(store) => store,
+            Err(error) => {
+                tracing::debug!("retention: {error}");
+                return false;
+            }
+        };
         let round = Round {
-            store: &self.store,
+            store: &store,
             cutoff,
             prune_host_tables: self.config.prune_host_tables,
             patience: Patience::OfTheBackground,

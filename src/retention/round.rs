@@ -82,13 +82,19 @@ enum Work {
 enum Halt {
     /// It was told to stop, or another is at it: nothing is wrong.
     Quietly,
-    /// Something is.
+    /// A batch took too long.
+    TooSlow(String),
+    /// Something else is wrong.
     Problem(String),
 }
 
 impl From<StoreError> for Halt {
     fn from(error: StoreError) -> Self {
-        Self::Problem(error.to_string())
+        let text = error.to_string();
+        match error {
+            StoreError::TimedOut { .. } => Self::TooSlow(text),
+            _ => Self::Problem(text),
+        }
     }
 }
 
@@ -99,7 +105,7 @@ impl Round<'_> {
         let mut removed = Removed::default();
         let problem = match self.all_parts(&store, &mut removed).await {
             Ok(()) | Err(Halt::Quietly) => None,
-            Err(Halt::Problem(problem)) => Some(problem),
+            Err(Halt::TooSlow(problem) | Halt::Problem(problem)) => Some(problem),
         };
         Outcome { removed, problem }
     }
@@ -135,7 +141,7 @@ impl Round<'_> {
             let batch = match self.in_turn(store, Work::History(history, size)).await {
                 Ok((batch, _)) => batch,
                 // A slow disk, or a table that the planner knows nothing of yet.
-                Err(_slow) if size.executions > LEAST_EXECUTIONS && !self.stop.is_cancelled() => {
+                Err(Halt::TooSlow(_)) if size.executions > LEAST_EXECUTIONS => {
                     size.executions /= 2;
                     size.rows /= 2;
                     continue;

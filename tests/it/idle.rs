@@ -122,6 +122,28 @@ async fn an_idle_worker_sends_per_minute_what_is_on_the_list_and_nothing_else() 
     assert!(sent.is_empty(), "not on the list: {sent:#?}; {all}");
 }
 
+/// The plan of the poll, and what it read.
+async fn explain_poll(client: &Client) -> Vec<String> {
+    let statement = &sql::NEXT_DUE;
+    let types: Vec<String> = statement.types.iter().map(ToString::to_string).collect();
+    client
+        .batch_execute(&format!(
+            "PREPARE poll ({}) AS {}",
+            types.join(", "),
+            statement.text
+        ))
+        .await
+        .unwrap();
+    let rows = client
+        .query(
+            "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, SUMMARY OFF) EXECUTE poll (gen_random_uuid(), 10)",
+            &[],
+        )
+        .await
+        .unwrap();
+    rows.iter().map(|row| row.get(0)).collect()
+}
+
 #[tokio::test]
 async fn the_idle_poll_reads_indexes_alone_whatever_waits_and_has_ended() {
     let database = Database::migrated(Variant::Alembic).await;
@@ -151,24 +173,7 @@ async fn the_idle_poll_reads_indexes_alone_whatever_waits_and_has_ended() {
         .unwrap();
     // On its own: it cannot be part of several.
     client.batch_execute("VACUUM ANALYZE").await.unwrap();
-    let statement = &sql::NEXT_DUE;
-    let types: Vec<String> = statement.types.iter().map(ToString::to_string).collect();
-    client
-        .batch_execute(&format!(
-            "PREPARE poll ({}) AS {}",
-            types.join(", "),
-            statement.text
-        ))
-        .await
-        .unwrap();
-    let rows = client
-        .query(
-            "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, SUMMARY OFF) EXECUTE poll (gen_random_uuid(), 10)",
-            &[],
-        )
-        .await
-        .unwrap();
-    let plan: Vec<String> = rows.iter().map(|row| row.get(0)).collect();
+    let plan = explain_poll(&client).await;
     let text = plan.join("\n");
     for index in ["run_queue_due", "run_queue_timed", "run_queue_leased"] {
         assert!(
@@ -176,7 +181,17 @@ async fn the_idle_poll_reads_indexes_alone_whatever_waits_and_has_ended() {
             "{index}:\n{text}"
         );
     }
-    assert!(!text.contains("Seq Scan"), "{text}");
+    let scanned: Vec<&String> = plan
+        .iter()
+        .filter(|line| line.contains("Seq Scan"))
+        .collect();
+    assert!(
+        // The catalogue of triggers is two pages here; where it is large it has an index as well.
+        scanned
+            .iter()
+            .all(|line| line.contains("Seq Scan on pg_trigger")),
+        "{text}"
+    );
     let fetches: Vec<&String> = plan
         .iter()
         .filter(|line| line.contains("Heap Fetches"))

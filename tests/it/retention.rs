@@ -16,8 +16,8 @@ use workflow_worker::telemetry::{Event, Telemetry};
 
 use crate::support::database::{Database, Variant};
 use crate::support::flow::{
-    PATIENCE, chain, count, get, host_row, insert, insert_workflow, node, trigger,
-    wait_for_completion, wait_for_end, wait_for_status, wait_until_not_held,
+    PATIENCE, chain, count, get, insert, insert_workflow, node, trigger, wait_for_completion,
+    wait_for_end, wait_for_status, wait_until_not_held,
 };
 use crate::support::hits::Hits;
 use crate::support::in_process::{InProcess, NO_POLL, config};
@@ -416,6 +416,7 @@ async fn one_worker_of_a_fleet_makes_the_round_of_the_hour_and_each_stops_when_t
     let fleet = (0..4).map(|number| {
         let retention = Retention {
             store: store(&database),
+            database: config(&database.url(), &[]).database,
             config: RetentionConfig {
                 keep: Some(KEEP),
                 prune_host_tables: true,

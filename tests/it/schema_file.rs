@@ -12,18 +12,18 @@ const HEAD: &str = "-- What the migrations make of an empty database, for readin
 
 /// What was added outside the schema, as statements.
 const ON_HOST_TABLES: &str = "
-    SELECT change.kind || change.table_name || change.object_name AS place, pg_get_triggerdef(found.oid) AS definition
+    SELECT (change.kind || change.table_name || change.object_name) COLLATE \"C\" AS place, pg_get_triggerdef(found.oid) AS definition
     FROM workflow_worker.host_changes AS change
     JOIN pg_trigger AS found
       ON found.tgrelid = to_regclass('public.' || change.table_name) AND found.tgname = change.object_name
     WHERE change.kind = 'trigger'
     UNION ALL
-    SELECT change.kind || change.table_name || change.object_name, pg_get_indexdef(found.oid)
+    SELECT (change.kind || change.table_name || change.object_name) COLLATE \"C\", pg_get_indexdef(found.oid)
     FROM workflow_worker.host_changes AS change
     JOIN pg_class AS found ON found.oid = to_regclass('public.' || change.object_name)
     WHERE change.kind = 'index'
     UNION ALL
-    SELECT change.kind || change.table_name || change.object_name,
+    SELECT (change.kind || change.table_name || change.object_name) COLLATE \"C\",
            format('ALTER TABLE public.%I ALTER COLUMN %I SET DEFAULT %s', change.table_name, change.object_name,
                   pg_get_expr(found.adbin, found.adrelid))
     FROM workflow_worker.host_changes AS change
@@ -31,7 +31,7 @@ const ON_HOST_TABLES: &str = "
       ON attribute.attrelid = to_regclass(format('public.%I', change.table_name)) AND attribute.attname = change.object_name
     JOIN pg_attrdef AS found ON found.adrelid = attribute.attrelid AND found.adnum = attribute.attnum
     WHERE change.kind = 'default'
-    ORDER BY place";
+    ORDER BY 1";
 
 /// A dump without what differs from machine to machine and from one minor version to the next.
 fn tidied(dump: &str) -> String {
