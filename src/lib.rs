@@ -43,6 +43,8 @@ pub mod lease;
 
 pub mod scheduler;
 
+pub mod retention;
+
 pub mod completion_mail;
 
 pub mod store;

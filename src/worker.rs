@@ -25,6 +25,7 @@ use crate::dispatcher::{Dispatcher, Settings, Slots};
 use crate::expr::Limits;
 use crate::ids::Timestamp;
 use crate::lease::{Heartbeat, Pulse};
+use crate::retention::{Retention, Rhythm};
 use crate::runner::Tools;
 use crate::runner::graphs::Graphs;
 use crate::scheduler::Scheduler;
@@ -189,6 +190,8 @@ impl Worker {
         parts.spawn(heartbeat.run(background.clone()));
         parts.spawn(listener.run(background.clone()));
         parts.spawn(scheduler.run(stop.clone()));
+        // Ends when the worker begins to drain.
+        parts.spawn(self.retention().run(stop.clone()));
         let hosting = CancellationToken::new();
         let mut host = JoinSet::new();
         if let Some(process) = self.host_process.take() {
@@ -270,6 +273,17 @@ impl Worker {
             changed: Arc::clone(&shared.schedules),
             polled: shared.next_schedule.subscribe(),
             defaults: self.config.schedules,
+            telemetry: self.telemetry.clone(),
+        }
+    }
+
+    fn retention(&self) -> Retention {
+        Retention {
+            store: self.store.clone(),
+            database: self.config.database.clone(),
+            config: self.config.retention,
+            worker_name: self.config.worker.name.clone(),
+            rhythm: Rhythm::default(),
             telemetry: self.telemetry.clone(),
         }
     }

@@ -155,6 +155,16 @@ graph AS (
     ORDER BY new_graph.hash
     ON CONFLICT (hash) DO NOTHING
 ),
+-- The retention had it marked as unused.
+graph_in_use AS (
+    UPDATE workflow_worker.graphs AS stored
+    SET unused_since = NULL
+    WHERE stored.hash IN (
+        SELECT marked.hash
+        FROM workflow_worker.graphs AS marked
+        WHERE marked.hash = ANY ($34) AND marked.unused_since IS NOT NULL
+        FOR UPDATE SKIP LOCKED)
+),
 step AS (
     INSERT INTO workflow_worker.steps
         (execution_id, seq, node_id, node_type, visit, attempt, status, output, error, started_at, finished_at,
@@ -237,7 +247,9 @@ archived AS (
         limit_key = excluded.limit_key,
         -- Known from its first way through the run queue only.
         replay_of = coalesce(excluded.replay_of, finished.replay_of),
-        finished_at = now()
+        finished_at = now(),
+        -- It has a history again.
+        pruned_at = NULL
 ),
 published AS (
     UPDATE public.workflowexecution AS host_row

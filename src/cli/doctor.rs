@@ -4,7 +4,8 @@ use tokio_util::sync::CancellationToken;
 
 use super::output;
 use crate::activities::remote::{self, Health, HostProcess};
-use crate::config::{ActivityHost, Config};
+use crate::config::{ActivityHost, Config, show_duration};
+use crate::retention::round::host_pruning_refusal;
 use crate::store::{Store, connect, migrate, with_causes};
 use crate::telemetry::{Event, Telemetry};
 
@@ -123,6 +124,7 @@ async fn check_rows(config: &Config, store: &Store, findings: &mut Findings) -> 
         findings.note("adoption", &text);
     }
     check_schedules(store, findings).await?;
+    check_retention(config, store, findings).await?;
     check_workers(store, findings).await
 }
 
@@ -156,6 +158,55 @@ async fn check_schedules(store: &Store, findings: &mut Findings) -> anyhow::Resu
         let next: Option<&str> = row.try_get("next")?;
         let next = next.map_or(String::new(), |next| format!(", the next at {next} UTC"));
         findings.good(WHAT, &format!("{active} of {known} fire{next}"));
+    }
+    Ok(())
+}
+
+/// For how long history is kept, and what the last round has done.
+async fn check_retention(
+    config: &Config,
+    store: &Store,
+    findings: &mut Findings,
+) -> anyhow::Result<()> {
+    const WHAT: &str = "retention";
+    let Some(keep) = config.retention.keep else {
+        findings.note(WHAT, "history is kept for ever");
+        return Ok(());
+    };
+    let rows = store
+        .query_text(
+            "SELECT extract(epoch FROM now() - started_at)::double precision AS age, started_by, rows, problem,
+                    ended_at IS NULL AS is_at_work
+             FROM workflow_worker.retention",
+            &[],
+        )
+        .await?;
+    let mut text = format!("history is kept for {}", show_duration(keep));
+    let mut problem: Option<String> = None;
+    if let Some(row) = rows.first()
+        && let Some(age) = row.try_get::<_, Option<f64>>("age")?
+    {
+        let by: Option<String> = row.try_get("started_by")?;
+        let removed: i64 = row.try_get("rows")?;
+        problem = row.try_get("problem")?;
+        let done = if row.try_get("is_at_work")? {
+            "not ended yet".to_owned()
+        } else {
+            format!("{removed} row(s) removed")
+        };
+        let last = format!(
+            "; last round {:.0} min ago by {}, {done}",
+            age / 60.0,
+            by.unwrap_or_default()
+        );
+        text.push_str(&last);
+    }
+    findings.good(WHAT, &text);
+    if config.retention.prune_host_tables {
+        problem = host_pruning_refusal(store).await?.or(problem);
+    }
+    if let Some(problem) = problem {
+        findings.bad(WHAT, &problem);
     }
     Ok(())
 }

@@ -22,6 +22,7 @@ mod lint;
 mod migrate;
 mod nodes;
 mod output;
+mod prune;
 mod python_host;
 mod run;
 mod schedules;
@@ -69,6 +70,8 @@ enum Command {
     Doctor,
     /// Take on, or fail, running executions that are too old to be taken on by surprise
     Adopt(adopt::Options),
+    /// Remove old history now, as the workers do once an hour
+    Prune(prune::Options),
     /// Exit with 0 if a worker on this host has a fresh heartbeat, for a container's health check
     Health,
     /// List the node types with their configuration keys
@@ -156,6 +159,7 @@ async fn dispatch(command: Command) -> ExitCode {
             Err(error) => finish(Err(error)),
         },
         Command::Adopt(options) => finish(adopt::run(&config, options).await),
+        Command::Prune(options) => finish(prune::run(&config, options).await),
         Command::Health => finish(health::run(&config).await),
         Command::Api(command) => finish(api::run(&config, command).await),
         Command::Dev(_)

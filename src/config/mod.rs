@@ -30,6 +30,7 @@ pub use events::Events;
 pub use outgoing::{
     MailConfig, OutgoingConfig, ProviderConfig, ProvidersConfig, SmtpSecurity, WebhooksConfig,
 };
+pub use parse::{duration_with_unit, show_duration};
 pub use reader::{ConfigErrors, InForce, Problem, Source};
 pub use schedules::{Missed, ScheduleConfig};
 
@@ -46,6 +47,8 @@ pub struct Config {
     pub database: DatabaseConfig,
     /// How this process takes and keeps work.
     pub worker: WorkerConfig,
+    /// For how long history is kept.
+    pub retention: RetentionConfig,
     /// When a failed execution is tried again.
     pub retry: RetryPolicy,
     /// Bounds on what a graph may do.
@@ -136,6 +139,15 @@ pub struct WorkerConfig {
     pub adopt_max_age: Duration,
     /// Which changes of executions are to be told to others; `None` leaves it as it is.
     pub events: Option<Events>,
+}
+
+/// For how long history is kept.
+#[derive(Debug, Clone, Copy)]
+pub struct RetentionConfig {
+    /// How long after the end of an execution; `None` for ever.
+    pub keep: Option<Duration>,
+    /// Whether the platform's own rows go as well.
+    pub prune_host_tables: bool,
 }
 
 /// Limits of a single node.
@@ -237,6 +249,7 @@ impl Config {
         let environment = reader.choice(&settings::ENVIRONMENT, Environment::parse);
         let database = database::read(&mut reader);
         let worker = read_worker(&mut reader);
+        let retention = read_retention(&mut reader);
         let retry = RetryPolicy {
             max_retries: reader.integer(&settings::MAX_RETRIES),
             multiplier: reader.number(&settings::RETRY_BACKOFF_MULTIPLIER),
@@ -260,6 +273,7 @@ impl Config {
                 environment,
                 database,
                 worker,
+                retention,
                 retry,
                 bounds,
                 schedules,
@@ -319,15 +333,24 @@ fn read_worker(reader: &mut Reader<'_>) -> WorkerConfig {
     if worker.lease < worker.heartbeat_interval.saturating_mul(3) {
         reader.wrong(
             &settings::LEASE,
-            Some(parse::show_duration(worker.lease)),
+            Some(show_duration(worker.lease)),
             format!(
                 "at least 3 times {}, which is {}",
                 settings::HEARTBEAT_INTERVAL.name,
-                parse::show_duration(worker.heartbeat_interval),
+                show_duration(worker.heartbeat_interval),
             ),
         );
     }
     worker
+}
+
+fn read_retention(reader: &mut Reader<'_>) -> RetentionConfig {
+    const DAY: Duration = Duration::from_secs(86_400);
+    let days = reader.integer(&settings::HISTORY_RETENTION_DAYS);
+    RetentionConfig {
+        keep: (days > 0).then(|| DAY * days),
+        prune_host_tables: reader.flag(&settings::PRUNE_HOST_TABLES),
+    }
 }
 
 fn read_log(reader: &mut Reader<'_>, environment: Environment) -> LogConfig {

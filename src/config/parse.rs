@@ -41,6 +41,17 @@ pub(super) fn duration(text: &str, kind: Kind) -> Option<Duration> {
     any_duration(text).filter(|value| (min..=max).contains(value))
 }
 
+/// A length of time whose unit is named, for arguments of commands.
+///
+/// # Errors
+/// What would be right.
+pub fn duration_with_unit(text: &str) -> Result<Duration, String> {
+    text.ends_with(|last: char| last.is_ascii_alphabetic())
+        .then(|| any_duration(text))
+        .flatten()
+        .ok_or_else(|| "a number with ms, s, m, h or d, such as 30d".to_owned())
+}
+
 /// A number of seconds, or a number with a unit.
 fn any_duration(text: &str) -> Option<Duration> {
     // `ms` stands before `s` and `m`, which it ends and begins with.
@@ -67,7 +78,7 @@ fn any_duration(text: &str) -> Option<Duration> {
 }
 
 /// A length of time in its largest whole unit, in the syntax that [`duration`] reads.
-pub(super) fn show_duration(value: Duration) -> String {
+pub fn show_duration(value: Duration) -> String {
     const UNITS: [(&str, u128); 4] = [
         ("d", 86_400_000),
         ("h", 3_600_000),

@@ -174,6 +174,10 @@ settings! {
         "How long running nodes may finish after SIGTERM, before the rest is handed to other workers.");
     ADOPT_MAX_AGE = row("WORKFLOW_WORKER_ADOPT_MAX_AGE", Some("24h"), millis(0, 36_500 * DAY_MS),
         "At installation, `running` executions older than this are left alone. 0 adopts none.");
+    HISTORY_RETENTION_DAYS = row("WORKFLOW_HISTORY_RETENTION_DAYS", Some("30"), Kind::Integer { min: 0, max: 36_500, unit: "days" },
+        "How long after its end the worker keeps what it has recorded of an execution. 0 keeps it for ever.");
+    PRUNE_HOST_TABLES = row("WORKFLOW_PRUNE_HOST_TABLES", Some("false"), Kind::Flag,
+        "Whether the platform's own rows of such executions, with their logs and signals, are removed as well.");
     MAX_RETRIES = row("WORKFLOW_MAX_RETRIES", Some("3"), count(0, 1_000),
         "Retries of a failed execution after its first attempt.");
     RETRY_BACKOFF_MULTIPLIER = row("WORKFLOW_RETRY_BACKOFF_MULTIPLIER", Some("2.0"), Kind::Number { min: 1.0, max: 100.0 },

@@ -372,7 +372,7 @@ fn durations_are_read_in_every_unit_and_shown_in_the_largest() {
     ] {
         let value = parse::duration(text, any).expect(text);
         assert_eq!(
-            (value, parse::show_duration(value).as_str()),
+            (value, show_duration(value).as_str()),
             (Duration::from_millis(millis), shown)
         );
     }

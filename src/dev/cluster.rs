@@ -103,6 +103,7 @@ fn io_error(what: impl Into<String>) -> impl FnOnce(io::Error) -> ClusterError {
 #[derive(Debug)]
 pub struct Cluster {
     supervisor: Mutex<Supervisor>,
+    bin_dir: PathBuf,
     root: PathBuf,
     port: u16,
     version: u32,
@@ -136,6 +137,7 @@ impl Cluster {
         let port = start_on_a_port(&mut supervisor, options.port)?;
         Ok(Self {
             supervisor: Mutex::new(supervisor),
+            bin_dir,
             root,
             port,
             version,
@@ -168,6 +170,11 @@ impl Cluster {
     /// The major version.
     pub fn version(&self) -> u32 {
         self.version
+    }
+
+    /// A program of the same installation, such as `pg_dump`.
+    pub fn program(&self, name: &str) -> PathBuf {
+        self.bin_dir.join(name)
     }
 
     /// The directory of the Unix socket.

@@ -95,6 +95,12 @@ impl Checkpoint {
         serde_json::from_str(text).map_err(BadCheckpoint::Unreadable)
     }
 
+    /// Whether nodes are open (a loop, a `try`, a fan-out with a rule of its own): to go on, these need what the steps
+    /// say of the rounds and branches that have ended.
+    pub fn has_open_nodes(&self) -> bool {
+        !self.open.is_empty()
+    }
+
     /// The checkpoint as JSON.
     ///
     /// # Errors

@@ -1,15 +1,15 @@
 //! The graphs in memory: read once per version of a workflow's row, kept once per content.
 
 use std::collections::HashMap;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use sha2::{Digest, Sha256};
 use thiserror::Error;
 
+use crate::clock;
 use crate::engine::Graph;
 use crate::host::graph_json::{self, NodeRow};
 use crate::ids::WorkflowId;
@@ -17,6 +17,10 @@ use crate::store::{Store, StoreError};
 
 /// Graphs kept at most. At the bound all are dropped and read again as needed; an execution that runs keeps its own.
 const MAX_GRAPHS: usize = 1_000;
+
+/// How long a graph counts as stored after a record has brought it. The retention removes one that nobody has brought and
+/// to which nobody has referred for a day (`sql/queries/prune_graphs.sql`): this must stay far below that.
+const STORED_HOLDS: Duration = Duration::from_secs(3_600);
 
 /// A graph that executions run on.
 #[derive(Debug)]
@@ -29,19 +33,29 @@ pub struct StoredGraph {
     pub source: String,
     /// How long an execution of it may take, if it says so.
     pub time_limit: Option<Duration>,
-    /// Whether it is known to be stored there. Set by the first runner whose record has brought it.
-    is_stored: AtomicBool,
+    /// When a record has brought it, as far as is known. Set by each runner whose record has; read by those that begin.
+    stored_at: Mutex<Option<Instant>>,
 }
 
 impl StoredGraph {
     /// The source, if a record must bring it.
     pub fn source_to_store(&self) -> Option<String> {
-        (!self.is_stored.load(Ordering::Relaxed)).then(|| self.source.clone())
+        let is_stored = self
+            .stored_at()
+            .is_some_and(|at| at.elapsed() < STORED_HOLDS);
+        (!is_stored).then(|| self.source.clone())
     }
 
     /// A record has brought it.
     pub fn mark_stored(&self) {
-        self.is_stored.store(true, Ordering::Relaxed);
+        *self.stored_at() = Some(clock::monotonic());
+    }
+
+    fn stored_at(&self) -> std::sync::MutexGuard<'_, Option<Instant>> {
+        // Nothing is done while it is held that could panic.
+        self.stored_at
+            .lock()
+            .unwrap_or_else(PoisonError::into_inner)
     }
 }
 
@@ -127,7 +141,7 @@ impl Graphs {
         let hash = Sha256::digest(source.as_bytes()).to_vec();
         let stored = match self.known(&hash) {
             Some(known) => known,
-            None => self.keep(parse(hash, source, false)?),
+            None => self.keep(parse(hash, source)?),
         };
         // Rows of workflownode change without a new version of the workflow's row.
         if row.node_rows.is_none() {
@@ -148,7 +162,7 @@ impl Graphs {
                 "the graph that this execution has started on is not stored any more".to_owned(),
             ));
         };
-        Ok(self.keep(parse(hash.to_vec(), source, true)?))
+        Ok(self.keep(parse(hash.to_vec(), source)?))
     }
 
     fn known(&self, hash: &[u8]) -> Option<Arc<StoredGraph>> {
@@ -188,7 +202,7 @@ fn raw(text: Option<&str>) -> Result<Option<&RawValue>, NoGraph> {
         .map_err(|error| NoGraph::Broken(format!("graph_config cannot be read: {error}")))
 }
 
-fn parse(hash: Vec<u8>, source: String, is_stored: bool) -> Result<StoredGraph, NoGraph> {
+fn parse(hash: Vec<u8>, source: String) -> Result<StoredGraph, NoGraph> {
     let broken = |error: &dyn std::fmt::Display| NoGraph::Broken(error.to_string());
     let parts: Source<'_> = serde_json::from_str(&source).map_err(|error| broken(&error))?;
     let rows: Vec<NodeRow> = match parts.nodes {
@@ -205,6 +219,6 @@ fn parse(hash: Vec<u8>, source: String, is_stored: bool) -> Result<StoredGraph, 
         hash,
         source,
         time_limit,
-        is_stored: AtomicBool::new(is_stored),
+        stored_at: Mutex::default(),
     })
 }

@@ -152,11 +152,14 @@ impl Drive {
             publish: Some(publish),
             waits: std::mem::take(&mut self.waits.news),
         };
+        let brings_graph = matches!(&news.graph, Some((_, Some(_source))));
         let sent = self.session.send(&news, disposition).await;
         match sent {
             Sent::Committed | Sent::HostChanged => {
                 self.report.is_graph_recorded = true;
-                self.graph.mark_stored();
+                if brings_graph {
+                    self.graph.mark_stored();
+                }
                 self.session.is_input_recorded = true;
                 for event in self.report.events.drain(..) {
                     self.session.tools.telemetry.emit(event);

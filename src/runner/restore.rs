@@ -21,6 +21,11 @@ const MAX_RESCUES: i32 = 10;
 /// The key of `execution_data` under which a state is kept that cannot be read.
 const UNREADABLE_STATE: &str = "unreadable_execution_state";
 
+/// Why an execution cannot go on whose steps the retention has removed.
+const HISTORY_IS_GONE: &str = "this execution cannot go on: it had stopped inside a loop, a try or a fan-out, and what it \
+                               recorded there was removed because it was older than WORKFLOW_HISTORY_RETENTION_DAYS \
+                               allows; replay it instead";
+
 /// Why an execution cannot be taken up.
 pub(super) enum Obstacle {
     /// Its own rows are broken. For its owner.
@@ -166,6 +171,11 @@ async fn restore(session: &mut Session, host: &HostRow) -> Result<Restored, Obst
             RecordedStep::Input(input) => trigger_data = Some(input),
             RecordedStep::Step(step) => steps.push(step),
         }
+    }
+    // The input is recorded with the first checkpoint, and removed first. Without it the published view is all that there
+    // is: enough to go on at a node, not inside an open one.
+    if trigger_data.is_none() && checkpoint.has_open_nodes() {
+        return Err(Obstacle::Broken(HISTORY_IS_GONE.to_owned()));
     }
     session.is_input_recorded = true;
     let mut view = View::new(

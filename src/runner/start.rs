@@ -77,7 +77,14 @@ impl Drive {
             let performed = Performed { event, child: None };
             let abort = self.in_flight.spawn(std::future::ready(performed));
             let acts = false;
-            self.tasks.insert(token, Task { abort, acts, cancel });
+            self.tasks.insert(
+                token,
+                Task {
+                    abort,
+                    acts,
+                    cancel,
+                },
+            );
             return;
         }
         // A re-check is not a new start for the people who read the log.
@@ -113,7 +120,14 @@ impl Drive {
         };
         let tools = Arc::clone(&self.session.tools);
         let abort = self.in_flight.spawn(perform_checked(tools, call));
-        self.tasks.insert(token, Task { abort, acts, cancel });
+        self.tasks.insert(
+            token,
+            Task {
+                abort,
+                acts,
+                cancel,
+            },
+        );
     }
 
     /// In test mode: how the node ends without being run. Mocks that cannot be read fail the node: nothing is run for real

@@ -16,6 +16,7 @@ pub mod migrate;
 pub mod record;
 pub mod repair;
 pub mod replay;
+pub mod retention;
 pub mod schedules;
 pub mod signals;
 pub mod sql;
@@ -105,6 +106,12 @@ impl Store {
     #[must_use]
     pub fn with_clock(self, clock: Arc<DatabaseClock>) -> Self {
         Self { clock, ..self }
+    }
+
+    /// The same connections, with another deadline for each call.
+    #[must_use]
+    pub fn with_deadline(self, deadline: Duration) -> Self {
+        Self { deadline, ..self }
     }
 
     /// Whether statements are prepared under a name.

@@ -78,6 +78,17 @@ statements! {
     ];
     LOAD_ENDED_EXECUTION = "load_ended_execution" [UUID];
     SET_EVENTS = "set_events" [TEXT];
+    PRUNE_BEGIN = "prune_begin" [FLOAT8, FLOAT8, TEXT];
+    PRUNE_CUTOFF = "prune_cutoff" [FLOAT8];
+    PRUNE_END = "prune_end" [INT8, INT8, TEXT];
+    PRUNE_HISTORY = "prune_history" [TIMESTAMPTZ, INT8, INT8, INT8];
+    COUNT_HISTORY = "count_history" [TIMESTAMPTZ, TEXT, UUID, INT8];
+    PRUNE_HOST = "prune_host" [TIMESTAMPTZ, INT8, INT8, INT8];
+    COUNT_HOST = "count_host" [TIMESTAMPTZ, TEXT, UUID, INT8];
+    PRUNE_ORPHANS = "prune_orphans" [UUID, INT8, INT8, BOOL];
+    PRUNE_GRAPHS = "prune_graphs" [INT8, INT8];
+    COUNT_GRAPHS = "count_graphs" [];
+    PRUNE_FACTS = "prune_facts" [];
 }
 
 /// `sql/queries/load_mail_template.sql`

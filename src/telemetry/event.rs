@@ -166,6 +166,18 @@ pub enum Event {
         /// The limit.
         max_age: Duration,
     },
+    /// A round of retention has removed old history.
+    Pruned {
+        /// Rows of all tables.
+        rows: i64,
+        /// About how many bytes they took.
+        bytes: i64,
+    },
+    /// A round of retention could not do all that it should.
+    PruningFailed {
+        /// Why, and what would help.
+        problem: String,
+    },
     /// The mail at the end of an execution could not be sent, and is given up.
     MailFailed {
         /// The execution.

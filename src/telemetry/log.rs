@@ -62,7 +62,9 @@ pub(super) fn write(event: &Event) {
         | Event::WorkersBuried { .. }
         | Event::Repaired { .. }
         | Event::MissedWakeup { .. }
-        | Event::LeftAlone { .. } => of_the_fleet(event),
+        | Event::LeftAlone { .. }
+        | Event::Pruned { .. }
+        | Event::PruningFailed { .. } => of_the_fleet(event),
         Event::SchedulesTriggered { .. }
         | Event::ScheduleFailed { .. }
         | Event::ScheduleSkipped { .. } => of_schedules(event),
@@ -199,6 +201,11 @@ fn of_the_fleet(event: &Event) {
             "{executions} running execution(s) started more than {max_age:?} ago, before this worker knew them, and are \
              left alone; see `workflow-worker adopt --help`"
         ),
+        Event::Pruned { rows, bytes } => info!(
+            rows,
+            bytes, "retention: {rows} row(s) of old history removed, about {bytes} bytes"
+        ),
+        Event::PruningFailed { problem } => warn!("retention: {problem}"),
         other => debug!("{other:?}"),
     }
 }

@@ -22,6 +22,8 @@ mod control;
 mod cron_command;
 /// Harnesses for what must hold under kills, cuts and restarts.
 mod faults;
+/// What an idle worker costs.
+mod idle;
 /// Who may import whom.
 mod layers;
 /// Workflows that are checked before they run, and the list of node types.
@@ -42,12 +44,16 @@ mod queue;
 mod recorded;
 /// Nodes that an activity host runs.
 mod remote;
+/// Old history.
+mod retention;
 /// Retries and delays.
 mod retry_and_delay;
 /// What a run leaves behind.
 mod run;
 /// Cron schedules.
 mod schedules;
+/// The schema, for reading.
+mod schema_file;
 /// Functions and views for others.
 mod sql_api;
 /// The statements in sql/queries.

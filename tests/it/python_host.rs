@@ -81,6 +81,23 @@ async fn a_killed_host_is_replaced_and_costs_nothing_while_idle() {
 }
 
 #[tokio::test(flavor = "multi_thread")]
+async fn a_host_that_is_killed_while_idle_does_not_stay_a_zombie() {
+    let hosts = hosts();
+    value(&hosts, "1").await;
+    let killed = idle_host(&hosts);
+    kill9(killed);
+    wait_until("it to be buried", SOON, async || {
+        if Path::new(&format!("/proc/{killed}")).exists() {
+            Err("it is there")
+        } else {
+            Ok(())
+        }
+    })
+    .await;
+    assert_eq!(hosts.idle(), Vec::<u32>::new());
+}
+
+#[tokio::test(flavor = "multi_thread")]
 async fn a_memory_bomb_costs_one_evaluation() {
     let hosts = hosts();
     let limits = Limits {

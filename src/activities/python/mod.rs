@@ -15,10 +15,11 @@ pub mod serve;
 
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde_json::Value;
 
+use crate::clock;
 use crate::expr::{self, ErrorKind, ExprError, Limits, Over, Scope};
 use process::{Death, Host, Lost};
 use protocol::{Answer, Request};
@@ -27,10 +28,12 @@ use protocol::{Answer, Request};
 pub const COMMAND: &str = "python-host";
 /// The name of our binary.
 const BINARY: &str = "workflow-worker";
+/// How often idle hosts are looked at. A look is one system call for each.
+const LOOK_INTERVAL: Duration = Duration::from_secs(1);
 /// How long an answer is waited for beyond the time limit of the expression: for the start of the host, for what is
 /// sent and for reading the expression, none of which the interpreter's clock covers.
 const MARGIN: Duration = Duration::from_secs(5);
-/// A host without work ends after one to two of these.
+/// A host without work ends after this long.
 const IDLE: Duration = Duration::from_secs(120);
 /// A host that has evaluated so many expressions is replaced.
 const EVALUATIONS: u32 = 10_000;
@@ -63,15 +66,14 @@ pub struct Hosts {
 struct Pool {
     /// The one used last is used next, so that those that are not needed end.
     idle: Vec<Idle>,
-    /// Whether somebody will look for hosts that have been idle for too long.
+    /// Whether somebody will look for hosts that have been idle for too long, or were killed.
     watched: bool,
 }
 
 #[derive(Debug)]
 struct Idle {
     host: Host,
-    /// Whether it was idle already at the last look.
-    seen: bool,
+    since: Instant,
 }
 
 impl Default for Hosts {
@@ -91,7 +93,7 @@ impl Hosts {
         self
     }
 
-    /// Hosts that end after one to two times `idle_time` without work, instead of some minutes.
+    /// Hosts that end after `idle_time` without work (at the next look), instead of some minutes.
     pub fn with_idle_time(mut self, idle_time: Duration) -> Self {
         self.idle_time = idle_time;
         self
@@ -232,7 +234,8 @@ impl Hosts {
             return;
         }
         let watch = self.with_pool(|pool| {
-            pool.idle.push(Idle { host, seen: false });
+            let since = clock::monotonic();
+            pool.idle.push(Idle { host, since });
             !std::mem::replace(&mut pool.watched, true)
         });
         if watch {
@@ -240,9 +243,10 @@ impl Hosts {
             let idle_time = self.idle_time;
             tokio::spawn(async move {
                 loop {
-                    tokio::time::sleep(idle_time).await;
+                    tokio::time::sleep(idle_time.min(LOOK_INTERVAL)).await;
                     let Some(pool) = pool.upgrade() else { return };
-                    if pool.lock().unwrap_or_else(PoisonError::into_inner).tidy() {
+                    let mut pool = pool.lock().unwrap_or_else(PoisonError::into_inner);
+                    if pool.tidy(idle_time) {
                         return;
                     }
                 }
@@ -256,10 +260,11 @@ impl Hosts {
 }
 
 impl Pool {
-    /// Ends the hosts that were idle at the last look too. Says whether none is left to watch.
-    fn tidy(&mut self) -> bool {
+    /// Ends the hosts that have been idle for too long, and buries those that were killed: one that nobody asks for its
+    /// status stays a zombie. Says whether none is left to watch.
+    fn tidy(&mut self, idle_time: Duration) -> bool {
         self.idle
-            .retain_mut(|idle| !std::mem::replace(&mut idle.seen, true));
+            .retain_mut(|idle| idle.since.elapsed() < idle_time && idle.host.is_alive());
         self.watched = !self.idle.is_empty();
         !self.watched
     }
