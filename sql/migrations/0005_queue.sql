@@ -26,6 +26,9 @@ ALTER TABLE workflow_worker.run_queue
     -- nobody holds it.
     ADD COLUMN held_by     text;
 
+COMMENT ON COLUMN workflow_worker.run_queue.limit_key IS 'The concurrency key of the execution, or NULL';
+COMMENT ON COLUMN workflow_worker.run_queue.held_by IS 'The limit that the execution waits for, while it is ready and nobody holds it; held_reason() says it in words';
+
 -- What comes back later comes back as what it was.
 ALTER TABLE workflow_worker.finished
     ADD COLUMN priority  integer,
@@ -1017,7 +1020,6 @@ AS $$
 DECLARE
     its_kind CONSTANT text := set_limit.kind;
     its_subject CONSTANT text := workflow_worker.checked_subject(set_limit.kind, set_limit.subject);
-    due_now uuid[];
 BEGIN
     PERFORM workflow_worker.check_bounds(set_limit.max_running, set_limit.max_starts, set_limit.per);
     IF its_subject <> '*' AND (
@@ -1042,16 +1044,31 @@ BEGIN
     WHERE queued.worker_id IS NOT NULL
       AND split_part(need.limit_key, ':', 1) = its_kind
     ON CONFLICT DO NOTHING;
-    -- What a claim is taking at this moment is left to it.
-    due_now := ARRAY(
-        SELECT due.execution_id
-        FROM workflow_worker.run_queue AS due
-        WHERE due.ready AND due.worker_id IS NULL AND due.held_by IS NULL
-        FOR UPDATE SKIP LOCKED);
+    -- What a claim is taking at this moment is left to it. Only what is to wait is locked: this may be one statement of a
+    -- long transaction.
+    WITH excess AS MATERIALIZED (
+        SELECT its.execution_id, its.limit_key
+        FROM workflow_worker.excess_of(ARRAY(
+            SELECT due.execution_id
+            FROM workflow_worker.run_queue AS due
+            WHERE due.ready AND due.worker_id IS NULL AND due.held_by IS NULL)) AS its
+        WHERE its.limit_key IS NOT NULL
+    ),
+    free AS MATERIALIZED (
+        SELECT locked.ctid, excess.limit_key
+        FROM excess
+        CROSS JOIN LATERAL (
+            SELECT its.ctid, its.ready, its.worker_id, its.held_by
+            FROM workflow_worker.run_queue AS its
+            WHERE its.execution_id = excess.execution_id
+            FOR UPDATE SKIP LOCKED
+        ) AS locked
+        WHERE locked.ready AND locked.worker_id IS NULL AND locked.held_by IS NULL
+    )
     UPDATE workflow_worker.run_queue AS queued
-    SET held_by = its.limit_key
-    FROM workflow_worker.excess_of(due_now) AS its
-    WHERE queued.execution_id = its.execution_id AND its.limit_key IS NOT NULL;
+    SET held_by = free.limit_key
+    FROM free
+    WHERE queued.ctid = free.ctid;
     PERFORM pg_notify('workflow_worker', 'limits');
 END
 $$;

@@ -47,7 +47,8 @@ due AS MATERIALIZED (
 -- came due before it.
 overdue AS (
     UPDATE workflow_worker.run_queue AS queued
-    SET ready = true
+    SET ready = true,
+        held_by = NULL
     FROM timed_rows
     WHERE queued.execution_id = timed_rows.execution_id
       AND timed_rows.execution_id NOT IN (SELECT due.execution_id FROM due)
@@ -64,7 +65,8 @@ claimed AS (
     UPDATE workflow_worker.run_queue AS queued
     SET worker_id = $1,
         fence = due.fence,
-        claimed_at = now()
+        claimed_at = now(),
+        held_by = NULL
     FROM due
     LEFT JOIN limited ON limited.execution_id = due.execution_id
     WHERE queued.execution_id = due.execution_id

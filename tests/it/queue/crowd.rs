@@ -8,7 +8,7 @@ use tokio_postgres::Client;
 use uuid::Uuid;
 use workflow_worker::clock;
 use workflow_worker::ids::WorkerId;
-use workflow_worker::store::record::{Disposition, Recorded};
+use workflow_worker::store::record::{Disposition, Record, Recorded};
 use workflow_worker::store::{Store, sql};
 
 use super::{Queue, insert_many, keyed, record, register};
@@ -58,75 +58,62 @@ async fn what_waits_for_a_limit_costs_the_claims_of_others_nothing() {
     assert!(after <= before + 30, "{before} pages, and then {after}");
 }
 
-/// Claims, ends and parks what it gets, and lets go what waits, until told that nothing is left.
+/// Fails if more executions with one key are held than the limit allows.
+async fn check_limit(client: &Client) {
+    let too_many = "SELECT count(*) FROM (
+            SELECT FROM workflow_worker.run_queue WHERE worker_id IS NOT NULL AND limit_key IS NOT NULL
+            GROUP BY limit_key HAVING count(*) > $1) AS crowded";
+    let row = client.query_one(too_many, &[&MAX_RUNNING]).await.unwrap();
+    assert_eq!(row.get::<_, i64>(0), 0, "more than the limit run");
+}
+
+/// Sends a record until it is in, or the lease or the execution is gone, as a runner does.
+async fn send(store: &Store, worker: WorkerId, mut record: Record) {
+    loop {
+        let sent = store.record(worker, &[record.clone()]).await.unwrap();
+        if matches!(sent[0], Recorded::Committed | Recorded::Stale) {
+            return;
+        }
+        let (execution, fence) = (record.execution_id, record.fence);
+        let Some(seen) = store.load_host_row(execution, fence).await.unwrap() else {
+            return store.forget(execution, fence).await.unwrap();
+        };
+        if sent[0] == Recorded::HostChanged {
+            record.revision += 1;
+            record.host_version = seen.host_version;
+            record.host_status = seen.status;
+        }
+        pause(Duration::from_millis(1)).await;
+    }
+}
+
+/// Claims, ends and parks what it gets, and lets go what waits, until nothing is left. Returns how many it had.
 async fn work(store: Store, worker: WorkerId, slots: usize, client: Client) -> usize {
-    let mut ended = 0;
+    let mut had = 0;
     let give_up = clock::monotonic() + PATIENCE;
     loop {
         assert!(clock::monotonic() < give_up, "it does not come to an end");
         let claim = store.claim(worker, slots).await.unwrap();
-        let too_many = "SELECT count(*) FROM (
-                SELECT FROM workflow_worker.run_queue WHERE worker_id IS NOT NULL AND limit_key IS NOT NULL
-                GROUP BY limit_key HAVING count(*) > $1) AS crowded";
-        let row = client.query_one(too_many, &[&MAX_RUNNING]).await.unwrap();
-        assert_eq!(row.get::<_, i64>(0), 0, "more than the limit run");
+        check_limit(&client).await;
         if claim.claimed.is_empty() && claim.held == 0 {
             let left = "SELECT count(*) FROM workflow_worker.run_queue";
             if count(&client, left).await == 0 {
-                return ended;
+                return had;
             }
             store.admit(&[], Some("")).await.unwrap();
             pause(Duration::from_millis(3)).await;
         }
         for claimed in claim.claimed {
-            let disposition =
-                if (claimed.revision + i32::from(claimed.execution_id.0.as_bytes()[0])) % 3 == 0 {
-                    Disposition::Park(Some(clock::now()))
-                } else {
-                    Disposition::Finish
-                };
-            let status = if disposition == Disposition::Finish {
-                "completed"
+            // Some sleep in between.
+            let dice = claimed.revision + i32::from(claimed.execution_id.0.as_bytes()[0]);
+            let next = if dice % 3 == 0 {
+                let park = Disposition::Park(Some(clock::now()));
+                record(worker, &claimed, "running", park)
             } else {
-                "running"
+                record(worker, &claimed, "completed", Disposition::Finish)
             };
-            let mut next = record(worker, &claimed, status, disposition);
-            loop {
-                let sent = store
-                    .record(worker, &[next.clone()])
-                    .await
-                    .unwrap()
-                    .remove(0);
-                match sent {
-                    Recorded::Committed | Recorded::Stale => break,
-                    Recorded::Blocked => {
-                        if store
-                            .load_host_row(claimed.execution_id, claimed.fence)
-                            .await
-                            .unwrap()
-                            .is_none()
-                        {
-                            store
-                                .forget(claimed.execution_id, claimed.fence)
-                                .await
-                                .unwrap();
-                            break;
-                        }
-                        pause(Duration::from_millis(1)).await;
-                    }
-                    Recorded::HostChanged => {
-                        let seen = store
-                            .load_host_row(claimed.execution_id, claimed.fence)
-                            .await
-                            .unwrap();
-                        let Some(seen) = seen else { break };
-                        next.revision += 1;
-                        next.host_version = seen.host_version;
-                        next.host_status = seen.status;
-                    }
-                }
-            }
-            ended += 1;
+            send(&store, worker, next).await;
+            had += 1;
             store.admit(&claimed.limit_keys, None).await.unwrap();
         }
     }
@@ -184,8 +171,8 @@ async fn many_that_claim_at_once_keep_every_limit_end_everything_and_meet_no_dea
     }
     let mut platform = queue.database.client().await;
     meddle(&mut platform, &executions).await;
-    let ended: usize = workers.join_all().await.into_iter().sum();
-    assert!(ended > 80, "{ended}");
+    let had: usize = workers.join_all().await.into_iter().sum();
+    assert!(had > 80, "{had}");
     // The statistics of a session come with its end, at the latest.
     drop((platform, queue.store));
     let others = "SELECT count(*) FROM pg_stat_activity

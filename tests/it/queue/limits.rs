@@ -261,6 +261,25 @@ async fn a_limit_counts_what_runs_already_and_a_change_holds_at_once() {
 }
 
 #[tokio::test]
+async fn a_limit_that_is_set_in_an_open_transaction_stops_nobody() {
+    let queue = Queue::new().await;
+    let mut operator = queue.database.client().await;
+    queue.insert(3, &keyed("k")).await;
+    queue.insert(3, &json!({})).await;
+    let transaction = operator.transaction().await.unwrap();
+    let set = "SELECT workflow_worker.set_limit('key', 'k', 1)";
+    transaction.execute(set, &[]).await.unwrap();
+    // Those that are to wait are out of reach until it ends, and no others.
+    let claimed = queue.claim_all().await;
+    assert_eq!(claimed.len(), 4);
+    queue.insert_one(&keyed("k")).await;
+    assert_eq!(queue.claim_all().await.len(), 1, "there is no limit yet");
+    transaction.commit().await.unwrap();
+    assert!(queue.claim_all().await.is_empty());
+    assert_eq!(queue.usage("key:k", "waiting").await, 2);
+}
+
+#[tokio::test]
 async fn a_place_that_was_promised_to_one_that_is_paused_goes_to_the_next() {
     let queue = Queue::new().await;
     let platform = Platform::connect(&queue.database).await;
