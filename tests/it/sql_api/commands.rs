@@ -136,7 +136,7 @@ async fn an_execution_is_replayed_and_ended_by_commands() {
     assert!(
         text(&database, &["terminate", "--all-of", "test"])
             .await
-            .contains("0 execution(s)")
+            .contains("1 execution(s)")
     );
 }
 
