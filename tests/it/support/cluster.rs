@@ -23,6 +23,11 @@ impl TestCluster {
 
     /// A cluster of the caller's own, which may be restarted. Takes about a second.
     pub(crate) fn private() -> Arc<Self> {
+        Self::private_with(&[])
+    }
+
+    /// The same, with settings of the server.
+    pub(crate) fn private_with(more: &[(&str, &str)]) -> Arc<Self> {
         let settings = [
             ("max_connections", "300"),
             ("wal_level", "minimal"),
@@ -30,8 +35,10 @@ impl TestCluster {
         ];
         let options = Options {
             extra_config: settings
-                .map(|(name, value)| (name.to_owned(), value.to_owned()))
-                .into(),
+                .iter()
+                .chain(more)
+                .map(|(name, value)| ((*name).to_owned(), (*value).to_owned()))
+                .collect(),
             ..Options::default()
         };
         let cluster = Cluster::start(&options).unwrap_or_else(|error| panic!("{error}"));
