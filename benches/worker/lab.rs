@@ -51,7 +51,7 @@ pub(crate) struct Lab {
     pub(crate) plans: PathBuf,
     /// How much is measured.
     pub(crate) sizes: Sizes,
-    /// Whether statements are counted (the module pg_stat_statements is installed).
+    /// Whether statements are counted (the module `pg_stat_statements` is installed).
     pub(crate) counts_statements: bool,
     next: Cell<u32>,
 }
@@ -118,7 +118,7 @@ impl Lab {
     }
 }
 
-/// With pg_stat_statements if it is there.
+/// With `pg_stat_statements` if it is there.
 fn start_cluster() -> anyhow::Result<(Cluster, bool)> {
     let options = |more: &[(&str, &str)]| ClusterOptions {
         fsync: true,

@@ -33,7 +33,7 @@ pub(crate) struct Options {
     /// How often everything is measured, in another order each time [default: 3, with --quick 1]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: Option<u32>,
-    /// Write the results there, as JSON
+    /// Write the results there, as JSON (a relative path counts from the root of the repository)
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
     /// Write the page with plots there, and the results into benchmarks.md beside it

@@ -12,7 +12,7 @@ use plotters::prelude::{
 
 use crate::machine::Machine;
 use crate::report;
-use crate::results::Results;
+use crate::results::{Results, Scenario};
 use crate::scenarios::{drain, growth, latency, lookups, producers};
 use crate::{limits, targets::Target};
 
@@ -69,82 +69,74 @@ fn escape(text: &str) -> String {
 /// Those that have something to show.
 fn plots(results: &Results) -> Vec<Plot> {
     let mut plots = vec![quantiles(results)];
-    plots.push(Plot {
-        title: "Drain with one worker".to_owned(),
-        x: "concurrency",
-        y: "steps per second",
-        is_log: true,
-        series: [&drain::ONE, &drain::FIVE]
-            .into_iter()
-            .map(|scenario| {
-                let of = points(results, scenario.key, |setting| {
-                    setting.starts_with("concurrency")
-                });
-                (scenario.title.to_owned(), of)
-            })
-            .collect(),
-    });
-    plots.push(Plot {
-        title: producers::INSERTS.title.to_owned(),
-        x: "clients",
-        y: "rows per second",
-        is_log: true,
-        series: producers::KINDS
-            .iter()
-            .map(|kind| {
-                let wanted = format!("{kind}, ");
-                let of = points(results, producers::INSERTS.key, |setting| {
-                    setting.starts_with(&wanted)
-                });
-                ((*kind).to_owned(), of)
-            })
-            .collect(),
-    });
-    plots.push(Plot {
-        title: "Cost of a node or a round, by its place".to_owned(),
-        x: "place",
-        y: "ms",
-        is_log: true,
-        series: [&growth::NODE_COST, &growth::ROUND_COST]
-            .into_iter()
-            .map(|scenario| {
-                (
-                    scenario.title.to_owned(),
-                    points(results, scenario.key, |_| true),
-                )
-            })
-            .collect(),
-    });
-    plots.push(Plot {
-        title: growth::STATE.title.to_owned(),
-        x: "KiB",
-        y: "ms",
-        is_log: true,
-        series: vec![(
-            "median".to_owned(),
-            points(results, growth::STATE.key, |_| true),
-        )],
-    });
-    plots.push(Plot {
-        title: lookups::CLAIM.title.to_owned(),
-        x: "other executions",
-        y: "ms",
-        is_log: true,
-        series: lookups::BACKGROUNDS
-            .iter()
-            .map(|background| {
-                let of = points(results, lookups::CLAIM.key, |setting| {
-                    setting.ends_with(background)
-                });
-                ((*background).to_owned(), of)
-            })
-            .collect(),
-    });
+    plots.extend(load(results));
+    plots.extend(long(results));
     for plot in &mut plots {
         plot.series.retain(|(_, points)| !points.is_empty());
     }
     plots.retain(|plot| !plot.series.is_empty());
     plots
+}
+
+fn load(results: &Results) -> [Plot; 2] {
+    let drains = [&drain::ONE, &drain::FIVE].into_iter().map(|scenario| {
+        let of = |setting: &str| setting.starts_with("1 worker, ");
+        (scenario.title.to_owned(), points(results, scenario.key, of))
+    });
+    let producers = producers::KINDS.iter().map(|kind| {
+        let wanted = format!("{kind}, ");
+        let of = |setting: &str| setting.starts_with(&wanted);
+        (
+            (*kind).to_owned(),
+            points(results, producers::INSERTS.key, of),
+        )
+    });
+    [
+        Plot {
+            title: "Drain with one worker".to_owned(),
+            x: "concurrency",
+            y: "steps per second",
+            is_log: true,
+            series: drains.collect(),
+        },
+        Plot {
+            title: producers::INSERTS.title.to_owned(),
+            x: "clients",
+            y: "rows per second",
+            is_log: true,
+            series: producers.collect(),
+        },
+    ]
+}
+
+fn long(results: &Results) -> [Plot; 3] {
+    let all = |scenario: &Scenario| {
+        let points = points(results, scenario.key, |_| true);
+        (scenario.title.to_owned(), points)
+    };
+    let claims = lookups::BACKGROUNDS.iter().map(|background| {
+        let of = |setting: &str| setting.ends_with(background);
+        (
+            (*background).to_owned(),
+            points(results, lookups::CLAIM.key, of),
+        )
+    });
+    let plot = |title: &str, x, series| Plot {
+        title: title.to_owned(),
+        x,
+        y: "ms",
+        is_log: true,
+        series,
+    };
+    [
+        plot(
+            "Cost of a node or a round, by its place",
+            "place",
+            vec![all(&growth::NODE_COST), all(&growth::ROUND_COST)],
+        ),
+        plot(growth::STATE.title, "KiB", vec![all(&growth::STATE)]),
+        plot(lookups::CLAIM.title, "other executions", claims.collect()),
+    ]
 }
 
 /// How late how many are: the share of the values below each.

@@ -181,29 +181,23 @@ impl Results {
         }
     }
 
-    /// Puts the rows in the order of the scenarios, and those of one scenario in that of their settings.
+    /// Puts the rows in the order of the scenarios, those of one scenario by the first part of their settings, and those by
+    /// their places on the axis.
     pub(crate) fn sort(&mut self) {
         let place = |row: &Row| {
-            let order = crate::scenarios::ORDER.iter();
-            order
-                .clone()
+            crate::scenarios::ORDER
+                .iter()
                 .position(|scenario| scenario.key == row.finding.scenario.key)
         };
-        let key = |row: &Row| {
-            // Settings in words first, numbers in them by size.
-            let kind = row
-                .finding
-                .setting
-                .split(|letter: char| letter.is_ascii_digit())
-                .next();
-            (place(row), kind.unwrap_or_default().to_owned())
+        let kind = |row: &Row| {
+            let parts = row.finding.setting.split_once(", ");
+            parts.map(|(kind, _)| kind.to_owned()).unwrap_or_default()
         };
+        let x = |row: &Row| row.finding.x.unwrap_or_default();
         self.rows.sort_by(|one, other| {
-            let by_number = || {
-                let x = |row: &Row| row.finding.x.unwrap_or_default();
-                x(one).total_cmp(&x(other))
-            };
-            key(one).cmp(&key(other)).then_with(by_number)
+            (place(one), kind(one))
+                .cmp(&(place(other), kind(other)))
+                .then_with(|| x(one).total_cmp(&x(other)))
         });
     }
 

@@ -8,7 +8,7 @@ use anyhow::Context;
 use serde_json::Value;
 
 use crate::limits;
-use crate::results::{Results, Row};
+use crate::results::{Results, Row, Scenario};
 use crate::scenarios::{drain, growth, idle, latency, lookups, producers, recovery};
 
 /// One.
@@ -55,8 +55,18 @@ impl Target {
 
 /// All of them. `beside`: what `benches/peers/run --json` has written.
 pub(crate) fn judge(results: &Results, beside: Option<&Path>) -> anyhow::Result<Vec<Target>> {
-    let ours = |key: &str| results.of(key).next().map(Row::median);
-    let mut targets = vec![
+    let mut targets = of_speed(results, beside)?;
+    targets.extend(of_growth(results));
+    targets.extend(of_robustness(results));
+    Ok(targets)
+}
+
+fn median_of(results: &Results, scenario: &Scenario) -> Option<f64> {
+    results.of(scenario.key).next().map(Row::median)
+}
+
+fn of_speed(results: &Results, beside: Option<&Path>) -> anyhow::Result<Vec<Target>> {
+    Ok(vec![
         Target::at_most(
             "INSERT committed → first node starts, idle, p50, of the raw NOTIFY round trip",
             2.0,
@@ -67,7 +77,7 @@ pub(crate) fn judge(results: &Results, beside: Option<&Path>) -> anyhow::Result<
             "5-node workflow, idle, INSERT → completed, p50",
             10.0,
             " ms",
-            ours(latency::FIVE_COMPLETED.key),
+            median_of(results, &latency::FIVE_COMPLETED),
         ),
         Target::at_least(
             "Durable steps per second, one worker, of the best peer's with durable steps",
@@ -75,32 +85,6 @@ pub(crate) fn judge(results: &Results, beside: Option<&Path>) -> anyhow::Result<
             "×",
             beside.map(against_peers).transpose()?.flatten(),
         ),
-        Target::at_most(
-            "Cost per node at node 1,000, of that at node 10",
-            1.2,
-            "×",
-            between(
-                results,
-                growth::NODE_COST.key,
-                &growth::setting(1_000),
-                &growth::setting(10),
-            ),
-        ),
-    ];
-    for background in lookups::BACKGROUNDS {
-        targets.push(Target::at_most(
-            &format!("Claim beside 1,000,000 {background} executions, of that beside 1,000"),
-            1.2,
-            "×",
-            between(
-                results,
-                lookups::CLAIM.key,
-                &lookups::setting(background, 1_000_000),
-                &lookups::setting(background, 1_000),
-            ),
-        ));
-    }
-    targets.extend([
         Target::at_least(
             "8 producers beside a busy worker, of those without NOTIFY",
             0.9,
@@ -112,32 +96,57 @@ pub(crate) fn judge(results: &Results, beside: Option<&Path>) -> anyhow::Result<
                 &producers::setting(producers::BUSY_WITHOUT, 8),
             ),
         ),
+    ])
+}
+
+fn of_growth(results: &Results) -> Vec<Target> {
+    let (late, early) = (growth::setting(1_000), growth::setting(10));
+    let mut targets = vec![Target::at_most(
+        "Cost per node at node 1,000, of that at node 10",
+        1.2,
+        "×",
+        between(results, growth::NODE_COST.key, &late, &early),
+    )];
+    for background in lookups::BACKGROUNDS {
+        let [many, few] = [1_000_000, 1_000].map(|count| lookups::setting(background, count));
+        targets.push(Target::at_most(
+            &format!("Claim beside 1,000,000 {background} executions, of that beside 1,000"),
+            1.2,
+            "×",
+            between(results, lookups::CLAIM.key, &many, &few),
+        ));
+    }
+    targets
+}
+
+fn of_robustness(results: &Results) -> Vec<Target> {
+    let worst_of = |scenario: &Scenario| results.of(scenario.key).next().map(worst);
+    vec![
         Target::at_most(
             "kill -9 of a worker → all its executions run elsewhere",
             3_000.0,
             " ms",
-            results.of(recovery::RECOVERY.key).next().map(worst),
+            worst_of(&recovery::RECOVERY),
         ),
         Target::at_most(
             "Executions lost or steps recorded twice by that",
             0.0,
             "",
-            results.of(recovery::LOST.key).next().map(worst),
+            worst_of(&recovery::LOST),
         ),
         Target::at_most(
             "Idle worker: resident memory",
             25.0,
             " MiB",
-            ours(idle::MEMORY.key),
+            median_of(results, &idle::MEMORY),
         ),
         Target::at_most(
             "Idle worker: processor",
             1.0,
             " % of a core",
-            ours(idle::CPU.key),
+            median_of(results, &idle::CPU),
         ),
-    ]);
-    Ok(targets)
+    ]
 }
 
 fn worst(row: &Row) -> f64 {

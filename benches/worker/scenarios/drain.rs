@@ -88,16 +88,16 @@ impl Drain {
     }
 
     fn setting(self) -> String {
-        let workers = match self.workers {
-            1 => String::new(),
-            many => format!("{many} workers, "),
-        };
+        let plural = if self.workers == 1 { "" } else { "s" };
         let default = if self.concurrency == DEFAULT_CONCURRENCY {
             " (default)"
         } else {
             ""
         };
-        format!("{workers}concurrency {}{default}", self.concurrency)
+        format!(
+            "{} worker{plural}, concurrency {}{default}",
+            self.workers, self.concurrency
+        )
     }
 
     async fn take(self, stage: Stage) -> Found {
@@ -127,12 +127,7 @@ impl Drain {
                  FROM workflow_worker.steps WHERE seq > 0",
             )
             .await?;
-        Ok(vec![
-            Finding::ours(self.scenario, self.setting(), vec![rate]).at(if self.workers == 1 {
-                self.concurrency
-            } else {
-                self.workers
-            }),
-        ])
+        let found = Finding::ours(self.scenario, self.setting(), vec![rate]);
+        Ok(vec![found.at(self.concurrency)])
     }
 }
