@@ -10,6 +10,8 @@
 
 /// Broken rows.
 mod broken_rows;
+/// What fixed workloads cost the database, in counts.
+mod budget;
 /// Programs in processes of their own.
 mod code;
 /// The binary as an operator meets it.
