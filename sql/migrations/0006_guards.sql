@@ -142,6 +142,7 @@ COMMENT ON FUNCTION workflow_worker.tell_of_late_write(uuid, text, text) IS 'Say
 CREATE FUNCTION workflow_worker.guard_update() RETURNS trigger
 LANGUAGE plpgsql SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
+SET lock_timeout = '2s'
 AS $$
 DECLARE
     is_over CONSTANT boolean :=
