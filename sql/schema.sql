@@ -21,6 +21,10 @@ BEGIN
     let_go := 0;
     is_more := false;
     last_key := after;
+    -- A sweep from the first key: limits were changed, or a poll looks after them.
+    IF after = '' AND EXISTS (SELECT FROM workflow_worker.limits) THEN
+        PERFORM workflow_worker.count_running();
+    END IF;
     WHILE last_key IS NOT NULL AND cardinality(swept) < 50 LOOP
         SELECT queued.held_by INTO key
         FROM workflow_worker.run_queue AS queued
@@ -288,7 +292,8 @@ BEGIN
     BEGIN
         RETURN subject::uuid::text;
     EXCEPTION WHEN invalid_text_representation THEN
-        RAISE EXCEPTION 'subject is %, and neither the id of an % nor ''*''', quote_literal(subject), kind
+        RAISE EXCEPTION 'subject is %, and neither the id of % nor ''*''', quote_literal(subject),
+            CASE kind WHEN 'owner' THEN 'an owner' ELSE 'a ' || kind END
             USING ERRCODE = 'WW400';
     END;
 END
@@ -397,6 +402,21 @@ $$;
 
 COMMENT ON FUNCTION workflow_worker.configure_schedule(schedule_id uuid, time_zone text, overlap text, missed text, max_catch_up integer, max_queued integer, input jsonb, cron_expression text, is_active boolean, next_run_at timestamp with time zone) IS 'Changes a schedule; NULL leaves a setting as it is. WW404: no such schedule. WW400: an argument that cannot be';
 
+CREATE FUNCTION workflow_worker.count_running() RETURNS void
+    LANGUAGE sql
+    SET search_path TO 'pg_catalog', 'pg_temp'
+    AS $$
+    INSERT INTO workflow_worker.limit_uses (limit_key, execution_id, fence)
+    SELECT need.limit_key, queued.execution_id, queued.fence
+    FROM workflow_worker.limits_on(ARRAY(
+        SELECT held.execution_id FROM workflow_worker.run_queue AS held WHERE held.worker_id IS NOT NULL)) AS need
+    JOIN workflow_worker.run_queue AS queued ON queued.execution_id = need.execution_id
+    WHERE queued.worker_id IS NOT NULL
+    ON CONFLICT DO NOTHING
+$$;
+
+COMMENT ON FUNCTION workflow_worker.count_running() IS 'Counts what runs under the limits that are there now';
+
 CREATE FUNCTION workflow_worker.debug(execution text, is_on boolean DEFAULT true) RETURNS uuid
     LANGUAGE sql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -479,13 +499,24 @@ BEGIN
                 WHEN is_to_share THEN 'infinity'
                 ELSE now()
             END,
-            coalesce(workflow_worker.priority_in(inserted.execution_state::text), 5),
+            -- A replay is like its original, unless it says otherwise.
+            coalesce(workflow_worker.priority_in(inserted.execution_state::text), original.priority, 5),
             inserted.status = 'running' AND NOT is_to_share,
-            workflow_worker.concurrency_key_in(inserted.execution_state::text),
+            coalesce(workflow_worker.concurrency_key_in(inserted.execution_state::text), original.limit_key),
             replay.replay_of,
             replay.replay_from
         FROM inserted
         CROSS JOIN LATERAL workflow_worker.replay_in(inserted.execution_state::text) AS replay
+        LEFT JOIN LATERAL (
+            SELECT queued.priority, queued.limit_key
+            FROM workflow_worker.run_queue AS queued
+            WHERE queued.execution_id = replay.replay_of
+            UNION ALL
+            SELECT finished.priority, finished.limit_key
+            FROM workflow_worker.finished
+            WHERE finished.execution_id = replay.replay_of
+            LIMIT 1
+        ) AS original ON replay.replay_of IS NOT NULL
         WHERE inserted.status = 'running'
            OR (inserted.status = 'failed' AND inserted.next_retry_at IS NOT NULL AND inserted.completed_at IS NULL)
         ON CONFLICT (execution_id) DO NOTHING
@@ -876,20 +907,33 @@ COMMENT ON FUNCTION workflow_worker.grant_access(role_name text, access text) IS
 CREATE FUNCTION workflow_worker.guard_update() RETURNS trigger
     LANGUAGE plpgsql SECURITY DEFINER
     SET search_path TO 'pg_catalog', 'pg_temp'
+    SET lock_timeout TO '2s'
     AS $$
 DECLARE
+    -- So is a status that means nothing: no worker takes it up.
     is_over CONSTANT boolean :=
-        OLD.status = 'completed'
-        OR (OLD.status = 'failed' AND (OLD.completed_at IS NOT NULL OR OLD.next_retry_at IS NULL));
+        OLD.status NOT IN ('running', 'paused', 'waiting_for_signal')
+        AND NOT (OLD.status = 'failed' AND OLD.completed_at IS NULL AND OLD.next_retry_at IS NOT NULL);
     would_run CONSTANT boolean :=
         NEW.status IN ('running', 'waiting_for_signal')
         OR (NEW.status = 'failed' AND NEW.next_retry_at IS NOT NULL AND NEW.completed_at IS NULL);
     has_new_state CONSTANT boolean := NEW.execution_state::text IS DISTINCT FROM OLD.execution_state::text;
     kept_state text;
 BEGIN
+    -- It leaves the status alone, or says running as it was read. A pause or an end may have the same data, read before the
+    -- runner has recorded more; and what was paused is resumed.
     IF has_new_state
+       AND (NEW.status = OLD.status OR (NEW.status = 'running' AND OLD.status <> 'paused'))
        AND workflow_worker.is_second_commit_of_replay(NEW.id, OLD.execution_state::text, NEW.execution_state::text) THEN
         RETURN OLD;
+    END IF;
+    IF NEW.status IS DISTINCT FROM OLD.status
+       AND NEW.status NOT IN ('running', 'completed', 'failed', 'paused', 'waiting_for_signal') THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'WW400',
+            MESSAGE = format('workflowexecution.status is %L; it must be one of running, completed, failed, paused, '
+                             'waiting_for_signal', NEW.status),
+            HINT = 'To end an execution: SELECT workflow_worker.terminate(id, reason).';
     END IF;
     IF is_over AND would_run THEN
         IF has_new_state AND workflow_worker.status_in(NEW.execution_state::text) = NEW.status THEN
@@ -900,8 +944,10 @@ BEGIN
             ERRCODE = 'WW409',
             MESSAGE = format('execution %s has ended as %s and cannot be set to %s', OLD.id, OLD.status,
                              CASE WHEN NEW.status = 'failed' THEN 'wait for a retry' ELSE NEW.status END),
-            HINT = 'To go on where it failed: SELECT workflow_worker.retry(id). To run it again as a new execution: '
-                   'SELECT workflow_worker.replay(id).';
+            HINT = CASE
+                WHEN OLD.status = 'failed' THEN 'To go on where it failed: SELECT workflow_worker.retry(id). '
+                ELSE ''
+            END || 'To run it again as a new execution: SELECT workflow_worker.replay(id).';
     END IF;
     IF has_new_state THEN
         kept_state := workflow_worker.with_kept_timeout(OLD.execution_state::text, NEW.execution_state::text);
@@ -913,7 +959,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION workflow_worker.guard_update() IS 'BEFORE UPDATE on workflowexecution by others: what has ended does not run again (WW409)';
+COMMENT ON FUNCTION workflow_worker.guard_update() IS 'BEFORE UPDATE on workflowexecution by others: what has ended does not run again (WW409), no unknown status (WW400)';
 
 CREATE FUNCTION workflow_worker.has_node(workflow uuid, execution uuid, node text) RETURNS boolean
     LANGUAGE plpgsql STABLE
@@ -997,10 +1043,14 @@ BEGIN
     UPDATE workflow_worker.run_queue AS queued
     SET host_version = queued.host_version + 1,
         priority = coalesce(new_priority, queued.priority),
-        ready = CASE WHEN is_retry OR is_paused THEN false ELSE true END,
+        -- What is to start later keeps its time.
+        ready = NOT (is_retry OR is_paused)
+            AND NOT (is_runnable AND queued.timed_from > now() AND queued.revision = 0 AND queued.worker_id IS NULL),
         run_at = CASE
             WHEN is_retry THEN workflow_worker.retry_time(NEW.next_retry_at)
             WHEN is_paused THEN 'infinity'
+            WHEN is_runnable AND queued.timed_from > now() AND queued.revision = 0 AND queued.worker_id IS NULL
+                THEN queued.timed_from
             WHEN is_runnable AND queued.ready AND queued.worker_id IS NULL THEN queued.run_at
             ELSE now()
         END,
@@ -1009,7 +1059,7 @@ BEGIN
         paused_at = CASE WHEN is_paused THEN coalesce(queued.paused_at, now()) END,
         timed_from = CASE
             WHEN is_paused OR queued.paused_at IS NULL THEN queued.timed_from
-            ELSE queued.timed_from + (now() - queued.paused_at)
+            ELSE queued.timed_from + greatest(now() - greatest(queued.paused_at, queued.timed_from), interval '0')
         END
     WHERE queued.execution_id = NEW.id
     RETURNING queued.worker_id INTO holder;
@@ -1162,7 +1212,7 @@ BEGIN
     new_data := new_state::jsonb -> 'execution_data';
     RETURN coalesce(
         new_data = original_state::jsonb -> 'execution_data'
-            AND new_data IS DISTINCT FROM old_state::jsonb -> 'execution_data',
+            AND new_data - 'debug_mode' IS DISTINCT FROM (old_state::jsonb -> 'execution_data') - 'debug_mode',
         false);
 EXCEPTION WHEN OTHERS THEN
     RETURN false;
@@ -1965,6 +2015,22 @@ BEGIN
         EXECUTE format('REVOKE ALL ON %s %s FROM %I', object.kind, object.name, role_name);
         revoked := revoked + 1;
     END LOOP;
+    -- The schema as well, if nothing in it is left to the role.
+    IF NOT EXISTS (
+        SELECT
+        FROM pg_class AS kept
+        CROSS JOIN LATERAL aclexplode(kept.relacl) AS given
+        WHERE kept.relnamespace = to_regnamespace('workflow_worker')
+          AND given.grantee = (SELECT pg_roles.oid FROM pg_roles WHERE pg_roles.rolname = role_name)
+        UNION ALL
+        SELECT
+        FROM pg_proc AS kept
+        CROSS JOIN LATERAL aclexplode(kept.proacl) AS given
+        WHERE kept.pronamespace = to_regnamespace('workflow_worker')
+          AND given.grantee = (SELECT pg_roles.oid FROM pg_roles WHERE pg_roles.rolname = role_name)
+    ) THEN
+        EXECUTE format('REVOKE ALL ON SCHEMA workflow_worker FROM %I', role_name);
+    END IF;
     RETURN revoked;
 END
 $$;
@@ -2165,15 +2231,7 @@ BEGIN
         max_starts = excluded.max_starts,
         per = excluded.per,
         updated_at = now();
-    -- What runs counts.
-    INSERT INTO workflow_worker.limit_uses (limit_key, execution_id, fence)
-    SELECT need.limit_key, queued.execution_id, queued.fence
-    FROM workflow_worker.limits_on(ARRAY(
-        SELECT held.execution_id FROM workflow_worker.run_queue AS held WHERE held.worker_id IS NOT NULL)) AS need
-    JOIN workflow_worker.run_queue AS queued ON queued.execution_id = need.execution_id
-    WHERE queued.worker_id IS NOT NULL
-      AND split_part(need.limit_key, ':', 1) = its_kind
-    ON CONFLICT DO NOTHING;
+    PERFORM workflow_worker.count_running();
     -- What a claim is taking at this moment is left to it. Only what is to wait is locked: this may be one statement of a
     -- long transaction.
     WITH excess AS MATERIALIZED (
@@ -2226,6 +2284,9 @@ BEGIN
             coalesce(quote_literal(set_priority.priority), 'NULL')
             USING ERRCODE = 'WW400';
     END IF;
+    IF set_priority.execution IS NULL THEN
+        RAISE EXCEPTION 'execution is NULL; it must name one' USING ERRCODE = 'WW400';
+    END IF;
     UPDATE workflow_worker.run_queue AS queued
     SET priority = wanted
     WHERE queued.execution_id = set_priority.execution;
@@ -2234,15 +2295,14 @@ BEGIN
     END IF;
     SELECT host.status INTO its_status FROM public.workflowexecution AS host WHERE host.id = set_priority.execution;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'execution % does not exist', coalesce(set_priority.execution::text, 'NULL')
-            USING ERRCODE = 'WW404';
+        RAISE EXCEPTION 'there is no execution %', set_priority.execution USING ERRCODE = 'WW404';
     END IF;
-    RAISE EXCEPTION 'execution % is %: only one that waits or runs has a priority', set_priority.execution, its_status
-        USING ERRCODE = 'WW404';
+    RAISE EXCEPTION 'execution % has ended (%): only one that waits or runs has a priority', set_priority.execution, its_status
+        USING ERRCODE = 'WW410';
 END
 $$;
 
-COMMENT ON FUNCTION workflow_worker.set_priority(execution uuid, priority text) IS 'Changes the priority of an execution that waits or runs, and returns its number. WW400: no such priority. WW404: no such execution, or it is finished';
+COMMENT ON FUNCTION workflow_worker.set_priority(execution uuid, priority text) IS 'Changes the priority of an execution that waits or runs, and returns its number. WW400: no such priority. WW404: no such execution. WW410: it has ended';
 
 CREATE FUNCTION workflow_worker.shared_objects(access text, OUT kind text, OUT name text) RETURNS SETOF record
     LANGUAGE sql STABLE
@@ -2257,8 +2317,8 @@ CREATE FUNCTION workflow_worker.shared_objects(access text, OUT kind text, OUT n
               'pause', 'resume', 'terminate', 'terminate_all', 'retry', 'debug', 'step', 'set_priority',
               'signal', 'approve', 'reject', 'decide',
               'schedule', 'configure_schedule', 'unschedule']
-          -- These the views call; they read nothing but their arguments.
-          WHEN 'reader' THEN ARRAY['request_in', 'answers', 'held_reason', 'limit_with']
+          -- Names to ids; the rest the views call, they read nothing but their arguments.
+          WHEN 'reader' THEN ARRAY['execution_id', 'request_in', 'answers', 'held_reason', 'limit_with']
       END)
     UNION ALL
     SELECT 'TABLE', found.oid::regclass::text
@@ -2266,7 +2326,8 @@ CREATE FUNCTION workflow_worker.shared_objects(access text, OUT kind text, OUT n
     WHERE found.relnamespace = to_regnamespace('workflow_worker')
       AND found.relname = ANY (CASE access
           WHEN 'producer' THEN ARRAY[]::text[]
-          WHEN 'reader' THEN ARRAY['executions', 'approvals', 'health', 'steps', 'workers', 'schedules', 'limits', 'limit_usage']
+          WHEN 'reader' THEN ARRAY['executions', 'approvals', 'health', 'steps', 'workers', 'schedules', 'limits', 'limit_usage',
+                               'retention']
       END)
 $$;
 
@@ -2750,6 +2811,9 @@ DECLARE
     execution uuid;
     ended bigint := 0;
 BEGIN
+    IF terminate_all.workflow_id IS NULL THEN
+        RAISE EXCEPTION 'workflow_id is NULL; it must name a workflow' USING ERRCODE = 'WW400';
+    END IF;
     IF NOT EXISTS (SELECT FROM public.workflow AS known WHERE known.id = terminate_all.workflow_id) THEN
         RAISE EXCEPTION 'there is no workflow %', terminate_all.workflow_id USING ERRCODE = 'WW404';
     END IF;
@@ -2772,7 +2836,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION workflow_worker.terminate_all(workflow_id uuid, reason text) IS 'Ends all executions of a workflow that have not ended; returns how many. WW404: there is no such workflow';
+COMMENT ON FUNCTION workflow_worker.terminate_all(workflow_id uuid, reason text) IS 'Ends all executions of a workflow that have not ended; returns how many. WW400: workflow_id is NULL. WW404: there is no such workflow';
 
 CREATE FUNCTION workflow_worker.unschedule(schedule_id uuid) RETURNS void
     LANGUAGE plpgsql SECURITY DEFINER
@@ -2780,26 +2844,37 @@ CREATE FUNCTION workflow_worker.unschedule(schedule_id uuid) RETURNS void
     AS $$
 #variable_conflict use_column
 BEGIN
+    IF unschedule.schedule_id IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'WW400', MESSAGE = 'schedule_id is NULL; it must name a schedule';
+    END IF;
     DELETE FROM public.workflowschedule AS host WHERE host.id = unschedule.schedule_id;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING
             ERRCODE = 'WW404',
-            MESSAGE = format('there is no schedule %s', coalesce(unschedule.schedule_id::text, 'NULL'));
+            MESSAGE = format('there is no schedule %s', unschedule.schedule_id);
     END IF;
     -- The trigger has done it, unless it is off.
     DELETE FROM workflow_worker.schedule_states AS state WHERE state.schedule_id = unschedule.schedule_id;
 END
 $$;
 
-COMMENT ON FUNCTION workflow_worker.unschedule(schedule_id uuid) IS 'Deletes a schedule; what it has started goes on. WW404: no such schedule';
+COMMENT ON FUNCTION workflow_worker.unschedule(schedule_id uuid) IS 'Deletes a schedule; what it has started goes on. WW400: schedule_id is NULL. WW404: no such schedule';
 
 CREATE FUNCTION workflow_worker.wake() RETURNS void
     LANGUAGE plpgsql
+    SET search_path TO 'pg_catalog', 'pg_temp'
     AS $$
 BEGIN
-    IF pg_catalog.pg_try_advisory_xact_lock_shared(2002873189, 2) THEN
-        -- One expression, in which no cancel can come between the lock and its release: a producer must not keep it.
-        -- Two producers that look in the same microsecond: one of them notifies for nothing.
+    -- The first look spares SKIPPERS to those who notify anyway, so that a worker which goes to sleep waits for nobody who
+    -- has begun after it said so. The second one is the one that counts.
+    --
+    -- Each look is one expression, in which no cancel can come between the lock and its release: a producer must not keep
+    -- it. Two producers that look in the same microsecond: one of them notifies for nothing.
+    IF (CASE
+            WHEN pg_catalog.pg_try_advisory_lock(2002873189, 1) THEN pg_catalog.pg_advisory_unlock(2002873189, 1)
+            ELSE false
+        END)
+       AND pg_catalog.pg_try_advisory_xact_lock_shared(2002873189, 2) THEN
         IF (CASE
             WHEN pg_catalog.pg_try_advisory_lock(2002873189, 1) THEN pg_catalog.pg_advisory_unlock(2002873189, 1)
             ELSE false
@@ -2837,7 +2912,9 @@ BEGIN
             SELECT
                 held.execution_id,
                 held.worker_id IS NOT NULL AS is_held,
-                held.worker_id IS NULL AND host.status IN ('waiting_for_signal', 'running') AS is_to_wake
+                held.worker_id IS NULL
+                    AND host.status IN ('waiting_for_signal', 'running')
+                    AND NOT (held.revision = 0 AND held.timed_from > now()) AS is_to_wake
             FROM workflow_worker.run_queue AS held
             JOIN public.workflowexecution AS host ON host.id = held.execution_id
             WHERE held.execution_id = ANY (executions)
@@ -2850,12 +2927,13 @@ BEGIN
     FROM woken;
 
     INSERT INTO workflow_worker.run_queue
-        (execution_id, run_at, priority, ready, revision, graph_hash, checkpoint)
+        (execution_id, run_at, priority, ready, limit_key, revision, graph_hash, checkpoint)
     SELECT
         host.id,
         now(),
-        coalesce(workflow_worker.priority_in(host.execution_state::text), 5),
+        coalesce(finished.priority, workflow_worker.priority_in(host.execution_state::text), 5),
         true,
+        coalesce(finished.limit_key, workflow_worker.concurrency_key_in(host.execution_state::text)),
         coalesce(finished.revision, 0),
         finished.graph_hash,
         finished.checkpoint
@@ -3177,6 +3255,11 @@ CREATE VIEW workflow_worker.executions AS
     queued.priority,
         CASE
             WHEN ((host.status)::text = 'paused'::text) THEN 'resume'::text
+            WHEN ((queued.worker_id IS NULL) AND queued.ready AND ((host.status)::text = ANY ((ARRAY['running'::character varying, 'waiting_for_signal'::character varying, 'failed'::character varying])::text[]))) THEN
+            CASE
+                WHEN (queued.held_by IS NOT NULL) THEN 'limit'::text
+                ELSE 'slot'::text
+            END
             WHEN (((host.status)::text = 'failed'::text) AND (host.next_retry_at IS NOT NULL) AND (host.completed_at IS NULL)) THEN 'retry'::text
             WHEN ((host.status)::text = 'waiting_for_signal'::text) THEN
             CASE
@@ -3187,13 +3270,12 @@ CREATE VIEW workflow_worker.executions AS
             END
             WHEN (((host.status)::text <> 'running'::text) OR (queued.worker_id IS NOT NULL)) THEN NULL::text
             WHEN (queued.execution_id IS NULL) THEN 'adoption'::text
-            WHEN (queued.ready AND (queued.held_by IS NOT NULL)) THEN 'limit'::text
-            WHEN (queued.ready OR (queued.run_at <= now())) THEN 'slot'::text
+            WHEN (queued.run_at <= now()) THEN 'slot'::text
             WHEN ((queued.run_at = 'infinity'::timestamp with time zone) OR asked.of_children) THEN 'sub_workflow'::text
             ELSE 'time'::text
         END AS waits_for,
         CASE
-            WHEN (((host.status)::text = 'running'::text) AND (queued.worker_id IS NULL) AND queued.ready) THEN workflow_worker.held_reason(queued.held_by)
+            WHEN (((host.status)::text <> 'paused'::text) AND (queued.worker_id IS NULL) AND queued.ready) THEN workflow_worker.held_reason(queued.held_by)
             ELSE NULL::text
         END AS held_by,
         CASE
@@ -3209,7 +3291,10 @@ CREATE VIEW workflow_worker.executions AS
     host.retry_count,
     (host.started_at AT TIME ZONE 'utc'::text) AS started_at,
     (host.completed_at AT TIME ZONE 'utc'::text) AS completed_at,
-    (COALESCE(host.completed_at, (now() AT TIME ZONE 'utc'::text)) - host.started_at) AS duration,
+        CASE
+            WHEN ((queued.revision > 0) OR (queued.timed_from <= now()) OR (queued.execution_id IS NULL)) THEN (COALESCE(host.completed_at, (now() AT TIME ZONE 'utc'::text)) - host.started_at)
+            ELSE NULL::interval
+        END AS duration,
     host.error_message AS error,
     child.parent_id,
     known.key AS idempotency_key
@@ -3324,10 +3409,11 @@ CREATE VIEW workflow_worker.health AS
            FROM workflow_worker.workers
         ), queue AS (
          SELECT count(*) FILTER (WHERE (run_queue.worker_id IS NOT NULL)) AS running,
-            count(*) FILTER (WHERE ((run_queue.worker_id IS NULL) AND (run_queue.ready OR (run_queue.run_at <= now())))) AS due,
+            count(*) FILTER (WHERE ((run_queue.worker_id IS NULL) AND (run_queue.ready OR (run_queue.run_at <= now())) AND (run_queue.held_by IS NULL))) AS due,
+            count(*) FILTER (WHERE ((run_queue.worker_id IS NULL) AND run_queue.ready AND (run_queue.held_by IS NOT NULL))) AS held,
             count(*) FILTER (WHERE ((run_queue.worker_id IS NULL) AND (NOT run_queue.ready) AND (run_queue.run_at > now()) AND (run_queue.run_at < 'infinity'::timestamp with time zone))) AS timed,
             count(*) FILTER (WHERE ((run_queue.worker_id IS NULL) AND (NOT run_queue.ready) AND (run_queue.run_at = 'infinity'::timestamp with time zone))) AS parked,
-            min(run_queue.run_at) FILTER (WHERE ((run_queue.worker_id IS NULL) AND (run_queue.ready OR (run_queue.run_at <= now())))) AS oldest_due_at
+            min(run_queue.run_at) FILTER (WHERE ((run_queue.worker_id IS NULL) AND (run_queue.ready OR (run_queue.run_at <= now())) AND (run_queue.held_by IS NULL))) AS oldest_due_at
            FROM workflow_worker.run_queue
         ), trouble AS (
          SELECT ARRAY( SELECT wanted.object_name
@@ -3350,6 +3436,7 @@ CREATE VIEW workflow_worker.health AS
     queue.running,
     queue.due,
     (EXTRACT(epoch FROM (now() - queue.oldest_due_at)))::double precision AS oldest_due_seconds,
+    queue.held,
     queue.timed,
     queue.parked,
     trouble.unqueued,
@@ -3379,6 +3466,8 @@ COMMENT ON COLUMN workflow_worker.health.running IS 'Executions that a worker ho
 COMMENT ON COLUMN workflow_worker.health.due IS 'Executions that wait for a slot';
 
 COMMENT ON COLUMN workflow_worker.health.oldest_due_seconds IS 'For how long the oldest of them has waited; NULL if there is none';
+
+COMMENT ON COLUMN workflow_worker.health.held IS 'Executions that wait for a limit (set_limit)';
 
 COMMENT ON COLUMN workflow_worker.health.timed IS 'Executions that go on at a time: a delay, a retry, a later start, a time-out';
 
@@ -3573,9 +3662,35 @@ CREATE VIEW workflow_worker.schedules AS
 
 COMMENT ON VIEW workflow_worker.schedules IS 'Each schedule with its policies, its next and last fire, and what is wrong with it';
 
+COMMENT ON COLUMN workflow_worker.schedules.schedule_id IS 'workflowschedule.id';
+
+COMMENT ON COLUMN workflow_worker.schedules.workflow_id IS 'The workflow that it starts';
+
+COMMENT ON COLUMN workflow_worker.schedules.workflow_name IS 'Its name';
+
+COMMENT ON COLUMN workflow_worker.schedules.workflow_is_active IS 'Without it nothing fires';
+
+COMMENT ON COLUMN workflow_worker.schedules.is_active IS 'Whether it fires';
+
+COMMENT ON COLUMN workflow_worker.schedules.cron_expression IS 'When, in the dialect of croniter';
+
+COMMENT ON COLUMN workflow_worker.schedules.time_zone IS 'Where the expression is read';
+
+COMMENT ON COLUMN workflow_worker.schedules.next_run_at IS 'Its next fire; NULL if there is none, or none is computed yet';
+
+COMMENT ON COLUMN workflow_worker.schedules.last_run_at IS 'Its last fire';
+
 COMMENT ON COLUMN workflow_worker.schedules.error IS 'What is wrong with it; without a next_run_at it does not fire until it is changed';
 
+COMMENT ON COLUMN workflow_worker.schedules.overlap IS 'While its last execution has not ended: allow, skip, queue';
+
+COMMENT ON COLUMN workflow_worker.schedules.missed IS 'After an outage: coalesce, catch_up, skip, or default (as the worker is set)';
+
 COMMENT ON COLUMN workflow_worker.schedules.max_catch_up IS 'NULL: as the worker is set';
+
+COMMENT ON COLUMN workflow_worker.schedules.max_queued IS 'How many fires may wait (overlap queue)';
+
+COMMENT ON COLUMN workflow_worker.schedules.input IS 'What each execution gets beside trigger_type, schedule_id and cron_expression';
 
 COMMENT ON COLUMN workflow_worker.schedules.queued IS 'Fires that wait for the end of the last execution (overlap queue)';
 
@@ -3583,7 +3698,15 @@ COMMENT ON COLUMN workflow_worker.schedules.fired IS 'Executions that it has sta
 
 COMMENT ON COLUMN workflow_worker.schedules.skipped IS 'Fires that were dropped by one of its policies';
 
+COMMENT ON COLUMN workflow_worker.schedules.last_skipped_at IS 'When a fire was last dropped';
+
 COMMENT ON COLUMN workflow_worker.schedules.skip_reason IS 'Why the last fire was dropped; NULL if it was not';
+
+COMMENT ON COLUMN workflow_worker.schedules.last_execution_id IS 'workflowexecution.id of the last that it has started';
+
+COMMENT ON COLUMN workflow_worker.schedules.last_execution_name IS 'Its name, exec-…';
+
+COMMENT ON COLUMN workflow_worker.schedules.last_execution_status IS 'Its workflowexecution.status';
 
 ALTER TABLE ONLY workflow_worker.children
     ADD CONSTRAINT children_pkey PRIMARY KEY (child_id);
@@ -3646,7 +3769,7 @@ CREATE INDEX idempotency_keys_execution ON workflow_worker.idempotency_keys USIN
 
 CREATE INDEX limit_openings_next ON workflow_worker.limit_openings USING btree (opens_at);
 
-CREATE INDEX run_queue_due ON workflow_worker.run_queue USING btree ((((run_at AT TIME ZONE 'UTC'::text) - ((priority)::double precision * '00:01:00'::interval))), execution_id) WHERE (ready AND (worker_id IS NULL) AND (held_by IS NULL));
+CREATE INDEX run_queue_due ON workflow_worker.run_queue USING btree ((((run_at AT TIME ZONE 'UTC'::text) - ((priority)::double precision * '00:01:00'::interval))), execution_id) INCLUDE (run_at, priority) WHERE (ready AND (worker_id IS NULL) AND (held_by IS NULL));
 
 CREATE INDEX run_queue_held ON workflow_worker.run_queue USING btree (held_by, ((((fence IS NULL) AND (revision = 0)))::integer), (((run_at AT TIME ZONE 'UTC'::text) - ((priority)::double precision * '00:01:00'::interval))), execution_id) WHERE ((held_by IS NOT NULL) AND ready AND (worker_id IS NULL));
 

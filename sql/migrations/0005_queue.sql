@@ -44,6 +44,8 @@ ALTER TABLE workflow_worker.finished
 DROP INDEX workflow_worker.run_queue_due;
 CREATE INDEX run_queue_due ON workflow_worker.run_queue
     (((run_at AT TIME ZONE 'UTC') - priority * interval '1 minute'), execution_id)
+    -- What the expression is made of: without it the poll would have to look at the rows.
+    INCLUDE (run_at, priority)
     WHERE ready AND worker_id IS NULL AND held_by IS NULL;
 
 -- What waits for a limit: by limit; then 0 for those that somebody has taken up before and 1 for new ones, or a long queue
@@ -108,6 +110,9 @@ BEGIN
             coalesce(quote_literal(set_priority.priority), 'NULL')
             USING ERRCODE = 'WW400';
     END IF;
+    IF set_priority.execution IS NULL THEN
+        RAISE EXCEPTION 'execution is NULL; it must name one' USING ERRCODE = 'WW400';
+    END IF;
     UPDATE workflow_worker.run_queue AS queued
     SET priority = wanted
     WHERE queued.execution_id = set_priority.execution;
@@ -116,15 +121,14 @@ BEGIN
     END IF;
     SELECT host.status INTO its_status FROM public.workflowexecution AS host WHERE host.id = set_priority.execution;
     IF NOT FOUND THEN
-        RAISE EXCEPTION 'execution % does not exist', coalesce(set_priority.execution::text, 'NULL')
-            USING ERRCODE = 'WW404';
+        RAISE EXCEPTION 'there is no execution %', set_priority.execution USING ERRCODE = 'WW404';
     END IF;
-    RAISE EXCEPTION 'execution % is %: only one that waits or runs has a priority', set_priority.execution, its_status
-        USING ERRCODE = 'WW404';
+    RAISE EXCEPTION 'execution % has ended (%): only one that waits or runs has a priority', set_priority.execution, its_status
+        USING ERRCODE = 'WW410';
 END
 $$;
 COMMENT ON FUNCTION workflow_worker.set_priority(uuid, text) IS
-    'Changes the priority of an execution that waits or runs, and returns its number. WW400: no such priority. WW404: no such execution, or it is finished';
+    'Changes the priority of an execution that waits or runs, and returns its number. WW400: no such priority. WW404: no such execution. WW410: it has ended';
 
 ------------------------------------------------------------------------------------------------------------------
 -- Limit keys.
@@ -216,13 +220,24 @@ BEGIN
                 WHEN is_to_share THEN 'infinity'
                 ELSE now()
             END,
-            coalesce(workflow_worker.priority_in(inserted.execution_state::text), 5),
+            -- A replay is like its original, unless it says otherwise.
+            coalesce(workflow_worker.priority_in(inserted.execution_state::text), original.priority, 5),
             inserted.status = 'running' AND NOT is_to_share,
-            workflow_worker.concurrency_key_in(inserted.execution_state::text),
+            coalesce(workflow_worker.concurrency_key_in(inserted.execution_state::text), original.limit_key),
             replay.replay_of,
             replay.replay_from
         FROM inserted
         CROSS JOIN LATERAL workflow_worker.replay_in(inserted.execution_state::text) AS replay
+        LEFT JOIN LATERAL (
+            SELECT queued.priority, queued.limit_key
+            FROM workflow_worker.run_queue AS queued
+            WHERE queued.execution_id = replay.replay_of
+            UNION ALL
+            SELECT finished.priority, finished.limit_key
+            FROM workflow_worker.finished
+            WHERE finished.execution_id = replay.replay_of
+            LIMIT 1
+        ) AS original ON replay.replay_of IS NOT NULL
         WHERE inserted.status = 'running'
            OR (inserted.status = 'failed' AND inserted.next_retry_at IS NOT NULL AND inserted.completed_at IS NULL)
         ON CONFLICT (execution_id) DO NOTHING
@@ -271,10 +286,14 @@ BEGIN
     UPDATE workflow_worker.run_queue AS queued
     SET host_version = queued.host_version + 1,
         priority = coalesce(new_priority, queued.priority),
-        ready = CASE WHEN is_retry OR is_paused THEN false ELSE true END,
+        -- What is to start later keeps its time.
+        ready = NOT (is_retry OR is_paused)
+            AND NOT (is_runnable AND queued.timed_from > now() AND queued.revision = 0 AND queued.worker_id IS NULL),
         run_at = CASE
             WHEN is_retry THEN workflow_worker.retry_time(NEW.next_retry_at)
             WHEN is_paused THEN 'infinity'
+            WHEN is_runnable AND queued.timed_from > now() AND queued.revision = 0 AND queued.worker_id IS NULL
+                THEN queued.timed_from
             WHEN is_runnable AND queued.ready AND queued.worker_id IS NULL THEN queued.run_at
             ELSE now()
         END,
@@ -283,7 +302,7 @@ BEGIN
         paused_at = CASE WHEN is_paused THEN coalesce(queued.paused_at, now()) END,
         timed_from = CASE
             WHEN is_paused OR queued.paused_at IS NULL THEN queued.timed_from
-            ELSE queued.timed_from + (now() - queued.paused_at)
+            ELSE queued.timed_from + greatest(now() - greatest(queued.paused_at, queued.timed_from), interval '0')
         END
     WHERE queued.execution_id = NEW.id
     RETURNING queued.worker_id INTO holder;
@@ -316,6 +335,74 @@ BEGIN
 EXCEPTION WHEN OTHERS THEN
     RAISE WARNING 'workflow_worker: the change of execution % is seen at the next poll only: %', NEW.id, SQLERRM;
     RETURN NULL;
+END
+$$;
+
+-- As in 0004, and: what is to start later starts at its time, and what comes back has its priority and its key.
+CREATE OR REPLACE FUNCTION workflow_worker.wake_signalled(executions uuid[]) RETURNS void
+LANGUAGE plpgsql
+SET search_path = pg_catalog, pg_temp
+AS $$
+DECLARE
+    any_due boolean;
+    any_held boolean;
+    any_added boolean;
+BEGIN
+    PERFORM
+    FROM workflow_worker.run_queue AS queued
+    WHERE queued.execution_id = ANY (executions)
+    ORDER BY queued.execution_id
+    FOR UPDATE;
+
+    WITH woken AS (
+        UPDATE workflow_worker.run_queue AS queued
+        SET host_version = queued.host_version + 1,
+            ready = queued.ready OR seen.is_to_wake,
+            run_at = CASE WHEN seen.is_to_wake THEN least(queued.run_at, now()) ELSE queued.run_at END
+        FROM (
+            SELECT
+                held.execution_id,
+                held.worker_id IS NOT NULL AS is_held,
+                held.worker_id IS NULL
+                    AND host.status IN ('waiting_for_signal', 'running')
+                    AND NOT (held.revision = 0 AND held.timed_from > now()) AS is_to_wake
+            FROM workflow_worker.run_queue AS held
+            JOIN public.workflowexecution AS host ON host.id = held.execution_id
+            WHERE held.execution_id = ANY (executions)
+        ) AS seen
+        WHERE queued.execution_id = seen.execution_id
+        RETURNING seen.is_held, seen.is_to_wake
+    )
+    SELECT coalesce(bool_or(woken.is_to_wake), false), coalesce(bool_or(woken.is_held), false)
+    INTO any_due, any_held
+    FROM woken;
+
+    INSERT INTO workflow_worker.run_queue
+        (execution_id, run_at, priority, ready, limit_key, revision, graph_hash, checkpoint)
+    SELECT
+        host.id,
+        now(),
+        coalesce(finished.priority, workflow_worker.priority_in(host.execution_state::text), 5),
+        true,
+        coalesce(finished.limit_key, workflow_worker.concurrency_key_in(host.execution_state::text)),
+        coalesce(finished.revision, 0),
+        finished.graph_hash,
+        finished.checkpoint
+    FROM public.workflowexecution AS host
+    LEFT JOIN workflow_worker.finished ON finished.execution_id = host.id
+    WHERE host.id = ANY (executions)
+      AND host.status = 'waiting_for_signal'
+      AND NOT EXISTS (SELECT FROM workflow_worker.run_queue AS queued WHERE queued.execution_id = host.id)
+    ORDER BY host.id
+    ON CONFLICT (execution_id) DO NOTHING;
+    any_added := FOUND;
+
+    IF any_due OR any_added THEN
+        PERFORM pg_notify('workflow_worker', '');
+    END IF;
+    IF any_held THEN
+        PERFORM pg_notify('workflow_worker', 'interrupt');
+    END IF;
 END
 $$;
 
@@ -824,6 +911,21 @@ END
 $$;
 COMMENT ON FUNCTION workflow_worker.note_start(text) IS 'A first start under a limited rate; only under the lock on its key';
 
+-- What runs counts, also what was claimed when nobody knew of the limit yet: while it was being set.
+CREATE FUNCTION workflow_worker.count_running() RETURNS void
+LANGUAGE sql VOLATILE
+SET search_path = pg_catalog, pg_temp
+AS $$
+    INSERT INTO workflow_worker.limit_uses (limit_key, execution_id, fence)
+    SELECT need.limit_key, queued.execution_id, queued.fence
+    FROM workflow_worker.limits_on(ARRAY(
+        SELECT held.execution_id FROM workflow_worker.run_queue AS held WHERE held.worker_id IS NOT NULL)) AS need
+    JOIN workflow_worker.run_queue AS queued ON queued.execution_id = need.execution_id
+    WHERE queued.worker_id IS NOT NULL
+    ON CONFLICT DO NOTHING
+$$;
+COMMENT ON FUNCTION workflow_worker.count_running() IS 'Counts what runs under the limits that are there now';
+
 -- Lets go what waits for limits: for these keys (those of executions that have ended), for the rates that have opened by
 -- now, and, if `after` is not NULL, for the next 50 keys after that one for which something waits. Returns how many were
 -- let go; the last key of those 50, or '' if there is none after them; and whether a key has more than one call lets go.
@@ -844,6 +946,10 @@ BEGIN
     let_go := 0;
     is_more := false;
     last_key := after;
+    -- A sweep from the first key: limits were changed, or a poll looks after them.
+    IF after = '' AND EXISTS (SELECT FROM workflow_worker.limits) THEN
+        PERFORM workflow_worker.count_running();
+    END IF;
     WHILE last_key IS NOT NULL AND cardinality(swept) < 50 LOOP
         SELECT queued.held_by INTO key
         FROM workflow_worker.run_queue AS queued
@@ -973,7 +1079,8 @@ BEGIN
     BEGIN
         RETURN subject::uuid::text;
     EXCEPTION WHEN invalid_text_representation THEN
-        RAISE EXCEPTION 'subject is %, and neither the id of an % nor ''*''', quote_literal(subject), kind
+        RAISE EXCEPTION 'subject is %, and neither the id of % nor ''*''', quote_literal(subject),
+            CASE kind WHEN 'owner' THEN 'an owner' ELSE 'a ' || kind END
             USING ERRCODE = 'WW400';
     END;
 END
@@ -1035,15 +1142,7 @@ BEGIN
         max_starts = excluded.max_starts,
         per = excluded.per,
         updated_at = now();
-    -- What runs counts.
-    INSERT INTO workflow_worker.limit_uses (limit_key, execution_id, fence)
-    SELECT need.limit_key, queued.execution_id, queued.fence
-    FROM workflow_worker.limits_on(ARRAY(
-        SELECT held.execution_id FROM workflow_worker.run_queue AS held WHERE held.worker_id IS NOT NULL)) AS need
-    JOIN workflow_worker.run_queue AS queued ON queued.execution_id = need.execution_id
-    WHERE queued.worker_id IS NOT NULL
-      AND split_part(need.limit_key, ':', 1) = its_kind
-    ON CONFLICT DO NOTHING;
+    PERFORM workflow_worker.count_running();
     -- What a claim is taking at this moment is left to it. Only what is to wait is locked: this may be one statement of a
     -- long transaction.
     WITH excess AS MATERIALIZED (

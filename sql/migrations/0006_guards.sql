@@ -69,7 +69,7 @@ BEGIN
     new_data := new_state::jsonb -> 'execution_data';
     RETURN coalesce(
         new_data = original_state::jsonb -> 'execution_data'
-            AND new_data IS DISTINCT FROM old_state::jsonb -> 'execution_data',
+            AND new_data - 'debug_mode' IS DISTINCT FROM (old_state::jsonb -> 'execution_data') - 'debug_mode',
         false);
 EXCEPTION WHEN OTHERS THEN
     RETURN false;
@@ -145,18 +145,30 @@ SET search_path = pg_catalog, pg_temp
 SET lock_timeout = '2s'
 AS $$
 DECLARE
+    -- So is a status that means nothing: no worker takes it up.
     is_over CONSTANT boolean :=
-        OLD.status = 'completed'
-        OR (OLD.status = 'failed' AND (OLD.completed_at IS NOT NULL OR OLD.next_retry_at IS NULL));
+        OLD.status NOT IN ('running', 'paused', 'waiting_for_signal')
+        AND NOT (OLD.status = 'failed' AND OLD.completed_at IS NULL AND OLD.next_retry_at IS NOT NULL);
     would_run CONSTANT boolean :=
         NEW.status IN ('running', 'waiting_for_signal')
         OR (NEW.status = 'failed' AND NEW.next_retry_at IS NOT NULL AND NEW.completed_at IS NULL);
     has_new_state CONSTANT boolean := NEW.execution_state::text IS DISTINCT FROM OLD.execution_state::text;
     kept_state text;
 BEGIN
+    -- It leaves the status alone, or says running as it was read. A pause or an end may have the same data, read before the
+    -- runner has recorded more; and what was paused is resumed.
     IF has_new_state
+       AND (NEW.status = OLD.status OR (NEW.status = 'running' AND OLD.status <> 'paused'))
        AND workflow_worker.is_second_commit_of_replay(NEW.id, OLD.execution_state::text, NEW.execution_state::text) THEN
         RETURN OLD;
+    END IF;
+    IF NEW.status IS DISTINCT FROM OLD.status
+       AND NEW.status NOT IN ('running', 'completed', 'failed', 'paused', 'waiting_for_signal') THEN
+        RAISE EXCEPTION USING
+            ERRCODE = 'WW400',
+            MESSAGE = format('workflowexecution.status is %L; it must be one of running, completed, failed, paused, '
+                             'waiting_for_signal', NEW.status),
+            HINT = 'To end an execution: SELECT workflow_worker.terminate(id, reason).';
     END IF;
     IF is_over AND would_run THEN
         IF has_new_state AND workflow_worker.status_in(NEW.execution_state::text) = NEW.status THEN
@@ -167,8 +179,10 @@ BEGIN
             ERRCODE = 'WW409',
             MESSAGE = format('execution %s has ended as %s and cannot be set to %s', OLD.id, OLD.status,
                              CASE WHEN NEW.status = 'failed' THEN 'wait for a retry' ELSE NEW.status END),
-            HINT = 'To go on where it failed: SELECT workflow_worker.retry(id). To run it again as a new execution: '
-                   'SELECT workflow_worker.replay(id).';
+            HINT = CASE
+                WHEN OLD.status = 'failed' THEN 'To go on where it failed: SELECT workflow_worker.retry(id). '
+                ELSE ''
+            END || 'To run it again as a new execution: SELECT workflow_worker.replay(id).';
     END IF;
     IF has_new_state THEN
         kept_state := workflow_worker.with_kept_timeout(OLD.execution_state::text, NEW.execution_state::text);
@@ -180,7 +194,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION workflow_worker.guard_update()
-    IS 'BEFORE UPDATE on workflowexecution by others: what has ended does not run again (WW409)';
+    IS 'BEFORE UPDATE on workflowexecution by others: what has ended does not run again (WW409), no unknown status (WW400)';
 
 CREATE TRIGGER workflow_guard_update
     BEFORE UPDATE OF status, execution_state, next_retry_at, completed_at ON public.workflowexecution

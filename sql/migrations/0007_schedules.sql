@@ -429,18 +429,21 @@ SET search_path = pg_catalog, pg_temp
 AS $$
 #variable_conflict use_column
 BEGIN
+    IF unschedule.schedule_id IS NULL THEN
+        RAISE EXCEPTION USING ERRCODE = 'WW400', MESSAGE = 'schedule_id is NULL; it must name a schedule';
+    END IF;
     DELETE FROM public.workflowschedule AS host WHERE host.id = unschedule.schedule_id;
     IF NOT FOUND THEN
         RAISE EXCEPTION USING
             ERRCODE = 'WW404',
-            MESSAGE = format('there is no schedule %s', coalesce(unschedule.schedule_id::text, 'NULL'));
+            MESSAGE = format('there is no schedule %s', unschedule.schedule_id);
     END IF;
     -- The trigger has done it, unless it is off.
     DELETE FROM workflow_worker.schedule_states AS state WHERE state.schedule_id = unschedule.schedule_id;
 END
 $$;
 COMMENT ON FUNCTION workflow_worker.unschedule(uuid)
-    IS 'Deletes a schedule; what it has started goes on. WW404: no such schedule';
+    IS 'Deletes a schedule; what it has started goes on. WW400: schedule_id is NULL. WW404: no such schedule';
 
 -- What an owner wants to know. Reads with the rights of its owner: who may read it sees every schedule, row-level
 -- security or not.
@@ -475,6 +478,23 @@ LEFT JOIN workflow_worker.schedule_states AS state ON state.schedule_id = host.i
 LEFT JOIN public.workflowexecution AS execution ON execution.id = state.last_execution_id;
 COMMENT ON VIEW workflow_worker.schedules IS 'Each schedule with its policies, its next and last fire, and what is wrong with it';
 REVOKE ALL ON workflow_worker.schedules FROM PUBLIC;
+COMMENT ON COLUMN workflow_worker.schedules.schedule_id IS 'workflowschedule.id';
+COMMENT ON COLUMN workflow_worker.schedules.workflow_id IS 'The workflow that it starts';
+COMMENT ON COLUMN workflow_worker.schedules.workflow_name IS 'Its name';
+COMMENT ON COLUMN workflow_worker.schedules.workflow_is_active IS 'Without it nothing fires';
+COMMENT ON COLUMN workflow_worker.schedules.is_active IS 'Whether it fires';
+COMMENT ON COLUMN workflow_worker.schedules.cron_expression IS 'When, in the dialect of croniter';
+COMMENT ON COLUMN workflow_worker.schedules.time_zone IS 'Where the expression is read';
+COMMENT ON COLUMN workflow_worker.schedules.next_run_at IS 'Its next fire; NULL if there is none, or none is computed yet';
+COMMENT ON COLUMN workflow_worker.schedules.last_run_at IS 'Its last fire';
+COMMENT ON COLUMN workflow_worker.schedules.overlap IS 'While its last execution has not ended: allow, skip, queue';
+COMMENT ON COLUMN workflow_worker.schedules.missed IS 'After an outage: coalesce, catch_up, skip, or default (as the worker is set)';
+COMMENT ON COLUMN workflow_worker.schedules.max_queued IS 'How many fires may wait (overlap queue)';
+COMMENT ON COLUMN workflow_worker.schedules.input IS 'What each execution gets beside trigger_type, schedule_id and cron_expression';
+COMMENT ON COLUMN workflow_worker.schedules.last_skipped_at IS 'When a fire was last dropped';
+COMMENT ON COLUMN workflow_worker.schedules.last_execution_id IS 'workflowexecution.id of the last that it has started';
+COMMENT ON COLUMN workflow_worker.schedules.last_execution_name IS 'Its name, exec-…';
+COMMENT ON COLUMN workflow_worker.schedules.last_execution_status IS 'Its workflowexecution.status';
 COMMENT ON COLUMN workflow_worker.schedules.error IS 'What is wrong with it; without a next_run_at it does not fire until it is changed';
 COMMENT ON COLUMN workflow_worker.schedules.queued IS 'Fires that wait for the end of the last execution (overlap queue)';
 COMMENT ON COLUMN workflow_worker.schedules.fired IS 'Executions that it has started';

@@ -129,8 +129,8 @@ AS $$
               'pause', 'resume', 'terminate', 'terminate_all', 'retry', 'debug', 'step', 'set_priority',
               'signal', 'approve', 'reject', 'decide',
               'schedule', 'configure_schedule', 'unschedule']
-          -- These the views call; they read nothing but their arguments.
-          WHEN 'reader' THEN ARRAY['request_in', 'answers', 'held_reason', 'limit_with']
+          -- Names to ids; the rest the views call, they read nothing but their arguments.
+          WHEN 'reader' THEN ARRAY['execution_id', 'request_in', 'answers', 'held_reason', 'limit_with']
       END)
     UNION ALL
     SELECT 'TABLE', found.oid::regclass::text
@@ -138,7 +138,8 @@ AS $$
     WHERE found.relnamespace = to_regnamespace('workflow_worker')
       AND found.relname = ANY (CASE access
           WHEN 'producer' THEN ARRAY[]::text[]
-          WHEN 'reader' THEN ARRAY['executions', 'approvals', 'health', 'steps', 'workers', 'schedules', 'limits', 'limit_usage']
+          WHEN 'reader' THEN ARRAY['executions', 'approvals', 'health', 'steps', 'workers', 'schedules', 'limits', 'limit_usage',
+                               'retention']
       END)
 $$;
 COMMENT ON FUNCTION workflow_worker.shared_objects(text) IS 'The functions and relations that a producer or reader may use';
@@ -198,6 +199,22 @@ BEGIN
         EXECUTE format('REVOKE ALL ON %s %s FROM %I', object.kind, object.name, role_name);
         revoked := revoked + 1;
     END LOOP;
+    -- The schema as well, if nothing in it is left to the role.
+    IF NOT EXISTS (
+        SELECT
+        FROM pg_class AS kept
+        CROSS JOIN LATERAL aclexplode(kept.relacl) AS given
+        WHERE kept.relnamespace = to_regnamespace('workflow_worker')
+          AND given.grantee = (SELECT pg_roles.oid FROM pg_roles WHERE pg_roles.rolname = role_name)
+        UNION ALL
+        SELECT
+        FROM pg_proc AS kept
+        CROSS JOIN LATERAL aclexplode(kept.proacl) AS given
+        WHERE kept.pronamespace = to_regnamespace('workflow_worker')
+          AND given.grantee = (SELECT pg_roles.oid FROM pg_roles WHERE pg_roles.rolname = role_name)
+    ) THEN
+        EXECUTE format('REVOKE ALL ON SCHEMA workflow_worker FROM %I', role_name);
+    END IF;
     RETURN revoked;
 END
 $$;
@@ -206,18 +223,3 @@ COMMENT ON FUNCTION workflow_worker.revoke_access(text, text) IS
 
 -- Functions are executable by PUBLIC unless this is said. (Views and tables are for their owner only.)
 REVOKE ALL ON ALL FUNCTIONS IN SCHEMA workflow_worker FROM PUBLIC;
-
-DO $$
-DECLARE
-    found record;
-BEGIN
-    FOR found IN
-        SELECT proposed.role_name, proposed.access
-        FROM (VALUES ('workflow_worker_producer', 'producer'), ('workflow_worker_reader', 'reader'))
-            AS proposed (role_name, access)
-        JOIN pg_catalog.pg_roles AS known ON known.rolname = proposed.role_name
-    LOOP
-        PERFORM workflow_worker.grant_access(found.role_name, found.access);
-    END LOOP;
-END
-$$;

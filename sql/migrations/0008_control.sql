@@ -137,6 +137,9 @@ DECLARE
     execution uuid;
     ended bigint := 0;
 BEGIN
+    IF terminate_all.workflow_id IS NULL THEN
+        RAISE EXCEPTION 'workflow_id is NULL; it must name a workflow' USING ERRCODE = 'WW400';
+    END IF;
     IF NOT EXISTS (SELECT FROM public.workflow AS known WHERE known.id = terminate_all.workflow_id) THEN
         RAISE EXCEPTION 'there is no workflow %', terminate_all.workflow_id USING ERRCODE = 'WW404';
     END IF;
@@ -159,7 +162,7 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION workflow_worker.terminate_all(uuid, text) IS
-    'Ends all executions of a workflow that have not ended; returns how many. WW404: there is no such workflow';
+    'Ends all executions of a workflow that have not ended; returns how many. WW400: workflow_id is NULL. WW404: there is no such workflow';
 
 -- What waits for a retry is tried at once; what has failed for good goes on where it failed, with all its retries.
 --

@@ -67,18 +67,20 @@ SELECT
     queued.priority,
     CASE
         WHEN host.status = 'paused' THEN 'resume'
+        -- Its time, its answer or its turn has come.
+        WHEN queued.worker_id IS NULL AND queued.ready AND host.status IN ('running', 'waiting_for_signal', 'failed') THEN
+            CASE WHEN queued.held_by IS NOT NULL THEN 'limit' ELSE 'slot' END
         WHEN host.status = 'failed' AND host.next_retry_at IS NOT NULL AND host.completed_at IS NULL THEN 'retry'
         WHEN host.status = 'waiting_for_signal' THEN
             CASE WHEN EXISTS (SELECT FROM workflow_worker.approvals AS request WHERE request.execution_id = host.id)
                 THEN 'approval' ELSE 'signal' END
         WHEN host.status <> 'running' OR queued.worker_id IS NOT NULL THEN NULL
         WHEN queued.execution_id IS NULL THEN 'adoption'
-        WHEN queued.ready AND queued.held_by IS NOT NULL THEN 'limit'
-        WHEN queued.ready OR queued.run_at <= now() THEN 'slot'
+        WHEN queued.run_at <= now() THEN 'slot'
         WHEN queued.run_at = 'infinity' OR asked.of_children THEN 'sub_workflow'
         ELSE 'time'
     END AS waits_for,
-    CASE WHEN host.status = 'running' AND queued.worker_id IS NULL AND queued.ready
+    CASE WHEN host.status <> 'paused' AND queued.worker_id IS NULL AND queued.ready
         THEN workflow_worker.held_reason(queued.held_by)
     END AS held_by,
     CASE
@@ -96,7 +98,9 @@ SELECT
     host.retry_count,
     host.started_at AT TIME ZONE 'utc' AS started_at,
     host.completed_at AT TIME ZONE 'utc' AS completed_at,
-    coalesce(host.completed_at, now() AT TIME ZONE 'utc') - host.started_at AS duration,
+    CASE WHEN queued.revision > 0 OR queued.timed_from <= now() OR queued.execution_id IS NULL
+        THEN coalesce(host.completed_at, now() AT TIME ZONE 'utc') - host.started_at
+    END AS duration,
     host.error_message AS error,
     child.parent_id,
     known.key AS idempotency_key
@@ -153,10 +157,11 @@ WITH worker AS (
 queue AS (
     SELECT
         count(*) FILTER (WHERE worker_id IS NOT NULL) AS running,
-        count(*) FILTER (WHERE worker_id IS NULL AND (ready OR run_at <= now())) AS due,
+        count(*) FILTER (WHERE worker_id IS NULL AND (ready OR run_at <= now()) AND held_by IS NULL) AS due,
+        count(*) FILTER (WHERE worker_id IS NULL AND ready AND held_by IS NOT NULL) AS held,
         count(*) FILTER (WHERE worker_id IS NULL AND NOT ready AND run_at > now() AND run_at < 'infinity') AS timed,
         count(*) FILTER (WHERE worker_id IS NULL AND NOT ready AND run_at = 'infinity') AS parked,
-        min(run_at) FILTER (WHERE worker_id IS NULL AND (ready OR run_at <= now())) AS oldest_due_at
+        min(run_at) FILTER (WHERE worker_id IS NULL AND (ready OR run_at <= now()) AND held_by IS NULL) AS oldest_due_at
     FROM workflow_worker.run_queue
 ),
 trouble AS (
@@ -187,6 +192,7 @@ SELECT
     queue.running,
     queue.due,
     extract(epoch FROM now() - queue.oldest_due_at)::double precision AS oldest_due_seconds,
+    queue.held,
     queue.timed,
     queue.parked,
     trouble.unqueued,
@@ -205,6 +211,7 @@ COMMENT ON COLUMN workflow_worker.health.last_heartbeat_at IS 'The newest sign o
 COMMENT ON COLUMN workflow_worker.health.running IS 'Executions that a worker holds';
 COMMENT ON COLUMN workflow_worker.health.due IS 'Executions that wait for a slot';
 COMMENT ON COLUMN workflow_worker.health.oldest_due_seconds IS 'For how long the oldest of them has waited; NULL if there is none';
+COMMENT ON COLUMN workflow_worker.health.held IS 'Executions that wait for a limit (set_limit)';
 COMMENT ON COLUMN workflow_worker.health.timed IS 'Executions that go on at a time: a delay, a retry, a later start, a time-out';
 COMMENT ON COLUMN workflow_worker.health.parked IS 'Executions that wait for somebody';
 COMMENT ON COLUMN workflow_worker.health.unqueued IS 'Executions to be run that have no place in the run queue: older than the installation, or missed by a trigger for a moment';

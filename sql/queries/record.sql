@@ -71,7 +71,9 @@ relative AS MATERIALIZED (
     WHERE EXISTS (SELECT FROM workflow_worker.run_queue AS queued WHERE queued.execution_id = related.relative_id)
 ),
 queue AS MATERIALIZED (
-    SELECT queued.execution_id, queued.worker_id, queued.fence, queued.revision, queued.host_version
+    SELECT
+        queued.execution_id, queued.worker_id, queued.fence, queued.revision, queued.host_version,
+        queued.revision = 0 AND queued.timed_from > now() AS is_planned
     FROM workflow_worker.run_queue AS queued
     WHERE queued.execution_id = ANY (ARRAY(
         SELECT host.id FROM host UNION ALL SELECT relative.relative_id FROM relative))
@@ -139,7 +141,9 @@ change AS MATERIALIZED (
         -- A parent that is paused stays so; a child that is cancelled is to be ended, paused or not.
         told.execution_id IS NOT NULL
             AND (queue.worker_id IS NULL OR (held.is_current AND held.disposition <> 'hold'))
-            AND (told.is_cancelled OR workflow_worker.status_now(queue.execution_id) IS DISTINCT FROM 'paused')
+            -- (One that is to start later does so at its time.)
+            AND (told.is_cancelled
+                 OR (workflow_worker.status_now(queue.execution_id) IS DISTINCT FROM 'paused' AND NOT queue.is_planned))
             AS is_woken
     FROM queue
     LEFT JOIN held ON held.execution_id = queue.execution_id

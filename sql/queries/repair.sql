@@ -17,16 +17,19 @@ WITH missing AS MATERIALIZED (
     FOR NO KEY UPDATE OF host SKIP LOCKED
 )
 INSERT INTO workflow_worker.run_queue
-    (execution_id, run_at, priority, ready, limit_key, revision, graph_hash, checkpoint)
+    (execution_id, run_at, priority, ready, limit_key, replay_of, replay_from, revision, graph_hash, checkpoint)
 SELECT
     missing.id,
     CASE WHEN missing.status = 'running' THEN now() ELSE workflow_worker.retry_time(missing.next_retry_at) END,
     coalesce(finished.priority, workflow_worker.priority_in(missing.execution_state), 5),
     missing.status = 'running',
     coalesce(finished.limit_key, workflow_worker.concurrency_key_in(missing.execution_state)),
+    replay.replay_of,
+    replay.replay_from,
     coalesce(finished.revision, 0),
     finished.graph_hash,
     finished.checkpoint
 FROM missing
+CROSS JOIN LATERAL workflow_worker.replay_in(missing.execution_state) AS replay
 LEFT JOIN workflow_worker.finished ON finished.execution_id = missing.id
 ON CONFLICT (execution_id) DO NOTHING;

@@ -20,6 +20,11 @@ const EXIT_NOT_FOUND: u8 = 66;
 /// `EX_UNAVAILABLE`: not in this state, or not without saying more.
 const EXIT_REFUSED: u8 = 69;
 
+/// `data_exception`: a value that its type cannot hold, such as an interval that is none.
+const BAD_VALUES: &str = "22";
+/// `insufficient_privilege`
+const NO_RIGHT: &str = "42501";
+
 /// A row of an answer, by column.
 pub(super) type Row = Map<String, Value>;
 /// A parameter with its type.
@@ -45,6 +50,7 @@ pub(super) fn exit_code(error: &anyhow::Error) -> Option<u8> {
     let refusal = error.downcast_ref::<Refusal>()?;
     Some(match refusal.code.as_str() {
         "WW400" | "WW422" => EXIT_USAGE,
+        code if code.starts_with(BAD_VALUES) => EXIT_USAGE,
         "WW404" => EXIT_NOT_FOUND,
         _ => EXIT_REFUSED,
     })
@@ -71,7 +77,16 @@ impl Calls {
     ) -> anyhow::Result<Vec<Row>> {
         let text = format!("SELECT to_json(answer)::text FROM ({query}) AS answer");
         let rows = match self.store.query_text(&text, arguments).await {
-            Err(StoreError::Refused { code, message }) if code.starts_with(OWN_CLASS) => {
+            Err(StoreError::Refused { code, message })
+                if code.starts_with(OWN_CLASS) || code.starts_with(BAD_VALUES) =>
+            {
+                return Err(Refusal { code, message }.into());
+            }
+            Err(StoreError::Schema { code, message }) if code == NO_RIGHT => {
+                let message = format!(
+                    "{message}: connect as the owner of the schema, or as a role that has been given rights by \
+                     `workflow-worker grant`"
+                );
                 return Err(Refusal { code, message }.into());
             }
             other => other?,
@@ -121,7 +136,7 @@ impl Calls {
     }
 }
 
-fn refusal(code: &str, message: String) -> anyhow::Error {
+pub(super) fn refusal(code: &str, message: String) -> anyhow::Error {
     Refusal {
         code: code.to_owned(),
         message,

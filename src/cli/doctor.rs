@@ -147,6 +147,8 @@ async fn check_schedules(store: &Store, findings: &mut Findings) -> anyhow::Resu
     let counted = store
         .query_text(
             "SELECT count(*) FILTER (WHERE is_active AND error IS NULL) AS active, count(*) AS known,
+                    count(*) FILTER (WHERE is_active AND workflow_is_active AND error IS NULL
+                                       AND (next_run_at IS NULL OR next_run_at < now() - interval '1 minute')) AS late,
                     to_char(min(next_run_at) FILTER (WHERE is_active) AT TIME ZONE 'utc', 'YYYY-MM-DD HH24:MI:SS')
                         AS next
              FROM workflow_worker.schedules",
@@ -157,6 +159,13 @@ async fn check_schedules(store: &Store, findings: &mut Findings) -> anyhow::Resu
         let (active, known): (i64, i64) = (row.try_get("active")?, row.try_get("known")?);
         let next: Option<&str> = row.try_get("next")?;
         let next = next.map_or(String::new(), |next| format!(", the next at {next} UTC"));
+        let late: i64 = row.try_get("late")?;
+        if late > 0 {
+            let text = format!(
+                "{late} should have fired, or have no next time yet: no worker looks after them"
+            );
+            findings.bad(WHAT, &text);
+        }
         findings.good(WHAT, &format!("{active} of {known} fire{next}"));
     }
     Ok(())
@@ -248,25 +257,34 @@ async fn check_workers(store: &Store, findings: &mut Findings) -> anyhow::Result
     let queue = store
         .query_text(
             "SELECT count(*) FILTER (WHERE worker_id IS NOT NULL) AS leased,
-                    count(*) FILTER (WHERE worker_id IS NULL AND (ready OR run_at <= now())) AS due,
+                    count(*) FILTER (WHERE worker_id IS NULL AND (ready OR run_at <= now()) AND held_by IS NULL) AS due,
+                    count(*) FILTER (WHERE worker_id IS NULL AND ready AND held_by IS NOT NULL) AS held,
                     count(*) FILTER (WHERE worker_id IS NULL AND NOT ready AND run_at > now()) AS waiting,
-                    coalesce(extract(epoch FROM now() - min(run_at) FILTER (WHERE worker_id IS NULL AND ready)), 0)
+                    coalesce(extract(epoch FROM now() - min(run_at) FILTER (WHERE worker_id IS NULL AND ready AND held_by IS NULL)), 0)
                         ::double precision AS oldest
              FROM workflow_worker.run_queue",
             &[],
         )
         .await?;
     if let Some(row) = queue.first() {
-        let (leased, due, waiting): (i64, i64, i64) = (
+        let (leased, due, held, waiting): (i64, i64, i64, i64) = (
             row.try_get("leased")?,
             row.try_get("due")?,
+            row.try_get("held")?,
             row.try_get("waiting")?,
         );
         let oldest: f64 = row.try_get("oldest")?;
         let text = format!(
-            "{leased} running, {due} due (the oldest for {oldest:.1} s), {waiting} waiting"
+            "{leased} running, {due} due (the oldest for {oldest:.1} s), {held} held by a limit, {waiting} waiting"
         );
-        findings.good("run queue", &text);
+        let is_anybody_alive = workers
+            .iter()
+            .any(|row| row.try_get::<_, bool>("is_alive").unwrap_or(false));
+        if due > 0 && !is_anybody_alive {
+            findings.bad("run queue", &format!("{text}: no worker takes what is due"));
+        } else {
+            findings.good("run queue", &text);
+        }
     }
     Ok(())
 }

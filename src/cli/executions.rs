@@ -35,10 +35,24 @@ const APPROVALS: &str = "SELECT node, message, options, asked_at, expires_at
     WHERE execution_id = $1::text::uuid
     ORDER BY asked_at";
 
+/// The column `state` of the view `executions`.
+const STATES: [&str; 10] = [
+    "scheduled",
+    "queued",
+    "running",
+    "sleeping",
+    "waiting",
+    "retrying",
+    "paused",
+    "completed",
+    "failed",
+    "unqueued",
+];
+
 #[derive(Debug, Args)]
 pub(super) struct ListOptions {
-    /// Only in this state: scheduled, queued, running, sleeping, waiting, retrying, paused, completed, failed, unqueued
-    #[arg(long)]
+    /// Only in this state; may be given several times
+    #[arg(long, value_parser = STATES)]
     state: Vec<String>,
     /// Only of this workflow
     #[arg(long)]
@@ -91,6 +105,7 @@ pub(super) async fn list(config: &Config, options: &ListOptions) -> anyhow::Resu
         "workflow",
         "state",
         "waits_for",
+        "run_at",
         "priority",
         "worker",
         "current_node",

@@ -12,7 +12,7 @@ pub(super) struct Options {
     /// What is counted: workflow, owner or key
     #[arg(requires = "subject")]
     kind: Option<String>,
-    /// The workflow's id, the owner's id, the concurrency key, or '*' for each one separately
+    /// The workflow's id or name, the owner's id, the concurrency key, or '*' for each one separately
     subject: Option<String>,
     /// At most so many run at the same time
     #[arg(long, value_name = "N", requires = "kind")]
@@ -36,16 +36,41 @@ pub(super) async fn run(config: &Config, options: &Options) -> anyhow::Result<()
     if options.kind.is_none() {
         let rows = calls
             .rows(
-                "SELECT * FROM workflow_worker.limits ORDER BY kind, subject",
+                "SELECT bounds.kind, bounds.subject, bounds.max_running, bounds.max_starts, bounds.per,
+                        coalesce(sum(used.running), 0)::bigint AS running, coalesce(sum(used.waiting), 0)::bigint AS waiting
+                 FROM workflow_worker.limits AS bounds
+                 LEFT JOIN workflow_worker.limit_usage AS used
+                        ON used.kind = bounds.kind
+                       AND (used.subject = bounds.subject
+                            OR (bounds.subject = '*' AND NOT EXISTS (
+                                SELECT FROM workflow_worker.limits AS own
+                                WHERE own.kind = used.kind AND own.subject = used.subject)))
+                 GROUP BY bounds.kind, bounds.subject, bounds.max_running, bounds.max_starts, bounds.per
+                 ORDER BY bounds.kind, bounds.subject",
                 &[],
             )
             .await?;
-        let columns = ["kind", "subject", "max_running", "max_starts", "per"];
+        let columns = [
+            "kind",
+            "subject",
+            "max_running",
+            "max_starts",
+            "per",
+            "running",
+            "waiting",
+        ];
         return print_rows(&rows, &columns, options.json);
     }
+    // A workflow goes by its name as well.
+    let subject = match (options.kind.as_deref(), options.subject.as_deref()) {
+        (Some("workflow"), Some(name)) if name != "*" => {
+            Some(calls.workflow(name).await?.to_string())
+        }
+        (_, subject) => subject.map(str::to_owned),
+    };
     let of_it = [
         (&options.kind as _, Type::TEXT),
-        (&options.subject as _, Type::TEXT),
+        (&subject as _, Type::TEXT),
     ];
     if options.remove {
         let row = calls

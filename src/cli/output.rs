@@ -10,7 +10,8 @@ use std::io::Write;
 
 /// A line of a result.
 pub(super) fn line(text: &str) {
-    println!("{text}");
+    // Whoever reads it may have enough, as `head` has.
+    drop(writeln!(std::io::stdout(), "{text}"));
 }
 
 /// A part of a line, at once.

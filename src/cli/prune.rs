@@ -40,15 +40,20 @@ pub(super) async fn run(config: &Config, options: Options) -> anyhow::Result<()>
     let age = show_duration(older_than);
     if options.dry_run {
         let cutoff = store.pruning_cutoff(older_than).await?;
-        let counted = round::count(&store, cutoff, prune_host_tables).await?;
+        let refusal = if prune_host_tables {
+            round::host_pruning_refusal(&store).await?
+        } else {
+            None
+        };
+        let counted = round::count(&store, cutoff, prune_host_tables && refusal.is_none()).await?;
         print(&counted);
         output::line(&format!(
             "would be removed, of executions that ended more than {age} ago; nothing was changed"
         ));
-        if prune_host_tables && let Some(refusal) = round::host_pruning_refusal(&store).await? {
-            anyhow::bail!(refusal);
-        }
-        return Ok(());
+        return match refusal {
+            Some(refusal) => anyhow::bail!(refusal),
+            None => Ok(()),
+        };
     }
     let cutoff = store
         .begin_pruning(Duration::ZERO, older_than, "workflow-worker prune")

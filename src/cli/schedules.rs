@@ -4,9 +4,10 @@ use clap::Args;
 use postgres_types::Type;
 use uuid::Uuid;
 
-use super::calls::{Calls, print_row, print_rows, read_json, text_of};
+use super::calls::{Calls, print_row, print_rows, read_json, refusal, text_of};
 use super::output;
 use crate::config::Config;
+use crate::cron::Schedule;
 
 #[derive(Debug, Args)]
 pub(super) struct ScheduleOptions {
@@ -23,6 +24,12 @@ pub(super) struct ScheduleOptions {
     /// After an outage: default (the worker's setting), coalesce, `catch_up`, skip
     #[arg(long, default_value = "default")]
     missed: String,
+    /// How many missed times `catch_up` makes up for; 0 is the worker's setting
+    #[arg(long, value_name = "N", default_value_t = 0)]
+    max_catch_up: i32,
+    /// How many fires may wait with `--overlap queue`
+    #[arg(long, value_name = "N", default_value_t = 100)]
+    max_queued: i32,
     /// Input of each execution, a JSON object: as it is, from a file (@FILE), or from standard input (-)
     #[arg(long, default_value = "{}")]
     input: String,
@@ -51,6 +58,9 @@ pub(super) struct ListOptions {
 }
 
 pub(super) async fn schedule(config: &Config, options: &ScheduleOptions) -> anyhow::Result<()> {
+    // The database cannot read expressions; a worker would say so later.
+    Schedule::parse(&options.cron_expression, Some(&options.time_zone))
+        .map_err(|error| refusal("WW400", error.to_string()))?;
     let input = read_json(&options.input)?;
     let calls = Calls::new(config)?;
     let workflow = calls.workflow(&options.workflow).await?;
@@ -59,7 +69,7 @@ pub(super) async fn schedule(config: &Config, options: &ScheduleOptions) -> anyh
         .row(
             "SELECT workflow_worker.schedule(
                  workflow_id => $1, cron_expression => $2, time_zone => $3, overlap => $4, missed => $5, input => $6,
-                 is_active => $7, schedule_id => $8) AS id",
+                 is_active => $7, schedule_id => $8, max_catch_up => $9, max_queued => $10) AS id",
             &[
                 (&workflow, Type::UUID),
                 (&options.cron_expression, Type::TEXT),
@@ -69,6 +79,8 @@ pub(super) async fn schedule(config: &Config, options: &ScheduleOptions) -> anyh
                 (&input, Type::JSONB),
                 (&is_active, Type::BOOL),
                 (&options.id, Type::UUID),
+                (&options.max_catch_up, Type::INT4),
+                (&options.max_queued, Type::INT4),
             ],
         )
         .await?;

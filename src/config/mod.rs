@@ -15,6 +15,7 @@ mod events;
 mod outgoing;
 mod parse;
 mod reader;
+mod retention;
 mod schedules;
 pub mod settings;
 #[cfg(test)]
@@ -32,6 +33,7 @@ pub use outgoing::{
 };
 pub use parse::{duration_with_unit, show_duration};
 pub use reader::{ConfigErrors, InForce, Problem, Source};
+pub use retention::RetentionConfig;
 pub use schedules::{Missed, ScheduleConfig};
 
 use crate::engine::Bounds;
@@ -141,15 +143,6 @@ pub struct WorkerConfig {
     pub events: Option<Events>,
 }
 
-/// For how long history is kept.
-#[derive(Debug, Clone, Copy)]
-pub struct RetentionConfig {
-    /// How long after the end of an execution; `None` for ever.
-    pub keep: Option<Duration>,
-    /// Whether the platform's own rows go as well.
-    pub prune_host_tables: bool,
-}
-
 /// Limits of a single node.
 #[derive(Debug, Clone, Copy)]
 pub struct NodeConfig {
@@ -249,7 +242,7 @@ impl Config {
         let environment = reader.choice(&settings::ENVIRONMENT, Environment::parse);
         let database = database::read(&mut reader);
         let worker = read_worker(&mut reader);
-        let retention = read_retention(&mut reader);
+        let retention = retention::read(&mut reader);
         let retry = RetryPolicy {
             max_retries: reader.integer(&settings::MAX_RETRIES),
             multiplier: reader.number(&settings::RETRY_BACKOFF_MULTIPLIER),
@@ -342,15 +335,6 @@ fn read_worker(reader: &mut Reader<'_>) -> WorkerConfig {
         );
     }
     worker
-}
-
-fn read_retention(reader: &mut Reader<'_>) -> RetentionConfig {
-    const DAY: Duration = Duration::from_secs(86_400);
-    let days = reader.integer(&settings::HISTORY_RETENTION_DAYS);
-    RetentionConfig {
-        keep: (days > 0).then(|| DAY * days),
-        prune_host_tables: reader.flag(&settings::PRUNE_HOST_TABLES),
-    }
 }
 
 fn read_log(reader: &mut Reader<'_>, environment: Environment) -> LogConfig {

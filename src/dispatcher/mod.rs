@@ -5,13 +5,13 @@
 //! the poll has found counts as a missed wake-up.
 
 mod admission;
+mod agenda;
 mod place;
 mod slots;
 mod stop;
 mod upkeep;
 mod vigil;
 
-use std::collections::HashSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
@@ -21,7 +21,7 @@ use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use crate::clock::{self, DatabaseClock};
-use crate::ids::{ExecutionId, Fence, Timestamp};
+use crate::ids::Timestamp;
 use crate::lease::Pulse;
 use crate::runner::interrupt::Running;
 use crate::runner::{Ended, Runner, Tools};
@@ -31,10 +31,10 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::{Event, Telemetry};
 use crate::wake::gate::Gate;
 use crate::wake::{Cause, Causes, Waker};
+use agenda::{Agenda, FIRST_ERROR_WAIT};
 use place::Place;
 pub use slots::{Slot, Slots};
 use stop::unless_stopped;
-use vigil::{Streak, Vigil};
 
 /// How often all runnable host rows are compared with the run queue. The newest are looked at with each poll.
 const FULL_REPAIR_INTERVAL: Duration = Duration::from_secs(60);
@@ -44,8 +44,6 @@ const MISSED_AFTER_MS: f64 = 250.0;
 /// After a claim that found less than was due (others hold locks on those rows), the first wait before the next look;
 /// doubled each time, up to a second.
 const FRUITLESS_WAIT: Duration = Duration::from_millis(1);
-/// The first wait after a database error; doubled up to the poll interval.
-const FIRST_ERROR_WAIT: Duration = Duration::from_millis(50);
 
 /// The dispatcher's settings.
 #[derive(Clone, Copy, Debug)]
@@ -87,41 +85,6 @@ pub struct Dispatcher {
     pub telemetry: Telemetry,
 }
 
-/// What the dispatcher knows between two wake-ups.
-struct Agenda {
-    next_poll: Instant,
-    next_repair: Instant,
-    /// When the next timed execution comes due, as far as is known here. (What other workers park is learned from
-    /// them or from the poll.)
-    next_due: Option<Instant>,
-    /// When the next start under a limited rate will be possible, as far as is known here.
-    next_opening: Option<Instant>,
-    /// The limit after which the sweep over those that are waited for goes on.
-    sweep_after: String,
-    /// What was claimed counts under limits, since the last clean-up.
-    has_met_limits: bool,
-    /// There was more to do than free slots.
-    has_backlog: bool,
-    /// Claims in a row that found less than was due.
-    fruitless: u32,
-    /// What the last look has claimed.
-    claimed: usize,
-    /// How this worker learns of new executions.
-    vigil: Vigil,
-    streak: Streak,
-    error_wait: Duration,
-    is_outage_reported: bool,
-    /// Held under our name at the last look, but not run here.
-    unaccounted: HashSet<(ExecutionId, Fence)>,
-}
-
-impl Agenda {
-    /// Looks at the run queue by then.
-    fn look_by(&mut self, at: Instant) {
-        self.next_due = Some(self.next_due.map_or(at, |due| due.min(at)));
-    }
-}
-
 impl Dispatcher {
     /// Dispatches until `stop`; then lets running nodes end within the grace period, and hands the rest back.
     pub async fn run(self, stop: CancellationToken) {
@@ -129,23 +92,7 @@ impl Dispatcher {
         let hurry = CancellationToken::new();
         let running = Arc::new(Running::default());
         let mut tasks: JoinSet<Ended> = JoinSet::new();
-        let now = clock::monotonic();
-        let mut agenda = Agenda {
-            next_poll: now,
-            next_repair: now,
-            next_due: None,
-            next_opening: None,
-            sweep_after: String::new(),
-            has_met_limits: false,
-            has_backlog: false,
-            fruitless: 0,
-            claimed: 0,
-            vigil: Vigil::Deaf,
-            streak: Streak::new(now),
-            error_wait: FIRST_ERROR_WAIT,
-            is_outage_reported: false,
-            unaccounted: HashSet::new(),
-        };
+        let mut agenda = Agenda::new(clock::monotonic());
         while !stop.is_cancelled() {
             let until = [agenda.next_due, agenda.next_opening]
                 .into_iter()
@@ -408,13 +355,5 @@ impl Dispatcher {
                 agenda.next_due = None;
             }
         }
-    }
-}
-
-impl std::fmt::Debug for Agenda {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        f.debug_struct("Agenda")
-            .field("has_backlog", &self.has_backlog)
-            .finish_non_exhaustive()
     }
 }

@@ -85,6 +85,8 @@ impl Dispatcher {
             // The listener notices that too, and comes back with another session.
             tracing::debug!("the wake gate: {error}");
             agenda.vigil = Vigil::Deaf;
+            // Whether inserts still believe that it sleeps is not known.
+            agenda.look_by(clock::monotonic() + SETTLE_WAIT.1);
         }
     }
 
@@ -104,16 +106,14 @@ impl Dispatcher {
             return self.gate.withdraw().await;
         }
         match agenda.vigil {
-            Vigil::Sleeps => {
-                let is_busy = causes.contains(Cause::Notified)
+            Vigil::Sleeps | Vigil::Settling { .. }
+                if causes.contains(Cause::Notified)
                     && agenda.claimed > 0
-                    && agenda.streak.count(now) >= BUSY_STREAK;
-                if is_busy {
-                    agenda.vigil = Vigil::Awake { empty: 0 };
-                    self.gate.withdraw().await?;
-                    agenda.look_by(now + GLANCE);
-                }
-                Ok(())
+                    && agenda.streak.count(now) >= BUSY_STREAK =>
+            {
+                agenda.vigil = Vigil::Awake { empty: 0 };
+                agenda.look_by(now + GLANCE);
+                self.gate.withdraw().await
             }
             Vigil::Full | Vigil::Awake { .. } => {
                 let empty = match agenda.vigil {
@@ -128,7 +128,7 @@ impl Dispatcher {
                 self.settle(SETTLE_WAIT.0, agenda).await
             }
             Vigil::Settling { wait } => self.settle(wait, agenda).await,
-            Vigil::Deaf => Ok(()),
+            Vigil::Sleeps | Vigil::Deaf => Ok(()),
         }
     }
 

@@ -169,14 +169,18 @@ impl Drive {
         }
     }
 
-    /// Whether what is done is to be recorded before anything else happens: always before a node starts that can be seen
-    /// from outside. Nodes that only compute are recorded together with what follows them, within `ANNOUNCE_AFTER`.
+    /// Whether what is done is to be recorded before anything else happens: always after a node that can be seen from
+    /// outside, and before one starts. Nodes that only compute are recorded together with what follows them, within
+    /// `ANNOUNCE_AFTER`.
     fn is_to_record(&self) -> bool {
         if self.waits.news.is_urgent() {
             return true;
         }
         if !self.report.has_steps() {
             return false;
+        }
+        if self.report.has_acted {
+            return true;
         }
         if self.queued.is_empty() {
             return self.report.is_ripe() || self.tasks.values().any(|task| task.acts);
@@ -321,7 +325,8 @@ impl Drive {
                     return;
                 };
                 // Otherwise it was cancelled when it had just ended.
-                if self.tasks.remove(token).is_some() {
+                if let Some(task) = self.tasks.remove(token) {
+                    self.report.has_acted |= task.acts;
                     self.note_waits(&performed);
                     self.apply(performed.event);
                 }
@@ -346,6 +351,9 @@ impl Drive {
     pub(super) async fn settle_over(&mut self, write: &HostWrite) -> Ended {
         let mut news = self.report.take_unrecorded();
         news.waits = std::mem::take(&mut self.waits.news);
+        // It may be its first record: a retry goes on from it, on the same graph.
+        news.graph = self.graph_to_record();
+        news.input = self.input_to_record();
         self.session
             .settle(Some((&self.machine, &self.view)), write, news)
             .await

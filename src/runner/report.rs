@@ -30,6 +30,8 @@ pub(super) struct Report {
     steps: Vec<(Step, String)>,
     /// The size of their outputs.
     step_bytes: usize,
+    /// Whether one of them could be seen from outside.
+    pub(super) has_acted: bool,
     log: Vec<LogEntry>,
     /// Emitted once what they tell of is recorded.
     events: Vec<Event>,
@@ -45,6 +47,7 @@ impl Report {
         Self {
             steps: Vec::new(),
             step_bytes: 0,
+            has_acted: false,
             log: Vec::new(),
             events: Vec::new(),
             write_by: None,
@@ -71,6 +74,7 @@ impl Report {
 
     fn take_steps(&mut self) -> Vec<(Step, String)> {
         self.step_bytes = 0;
+        self.has_acted = false;
         std::mem::take(&mut self.steps)
     }
 
@@ -233,12 +237,12 @@ impl Drive {
         }
     }
 
-    fn graph_to_record(&self) -> Option<(Vec<u8>, Option<String>)> {
+    pub(super) fn graph_to_record(&self) -> Option<(Vec<u8>, Option<String>)> {
         (!self.report.is_graph_recorded)
             .then(|| (self.graph.hash.clone(), self.graph.source_to_store()))
     }
 
-    fn input_to_record(&self) -> Option<(String, crate::ids::Timestamp)> {
+    pub(super) fn input_to_record(&self) -> Option<(String, crate::ids::Timestamp)> {
         if self.session.is_input_recorded {
             return None;
         }

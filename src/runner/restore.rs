@@ -100,16 +100,7 @@ pub(super) async fn take_up(runner: Runner) -> Ended {
 
 async fn drive(session: Session, restored: Restored, host: &HostRow) -> Ended {
     let reason = session.claimed.cancel_reason.clone();
-    let Restored {
-        machine,
-        view,
-        graph,
-        copied,
-    } = restored;
-    let mut drive = Drive::new(session, machine, view, graph);
-    for step in copied {
-        drive.report.add(step);
-    }
+    let mut drive = restored.into_drive(session);
     match reason {
         Some(reason) => drive.terminate(&reason).await,
         None => {
@@ -123,17 +114,17 @@ async fn drive(session: Session, restored: Restored, host: &HostRow) -> Ended {
 /// Somebody has ended it. What it had done is shown with that, and it leaves the run queue.
 async fn settle(mut session: Session, host: &HostRow) -> Ended {
     let restored = match restore(&mut session, host).await {
-        Ok(restored) => Some((restored.machine, restored.view)),
+        Ok(restored) => Some(restored),
         // There is nothing to show beyond what the row shows already.
         Err(Obstacle::Broken(_)) => None,
         Err(Obstacle::Store(_)) => return session.give_back().await,
     };
-    match session.look().await {
-        Look::Host(write) => {
-            let restored = restored.as_ref().map(|(machine, view)| (machine, view));
-            session.settle(restored, &write, News::default()).await
-        }
-        Look::Gone => Ended::LeaseLost,
+    let Look::Host(write) = session.look().await else {
+        return Ended::LeaseLost;
+    };
+    match restored {
+        Some(restored) => restored.into_drive(session).settle_over(&write).await,
+        None => session.settle(None, &write, News::default()).await,
     }
 }
 
@@ -144,6 +135,16 @@ struct Restored {
     graph: Arc<StoredGraph>,
     /// A replay's: steps of its original that become its own with its first record.
     copied: Vec<Step>,
+}
+
+impl Restored {
+    fn into_drive(self, session: Session) -> Drive {
+        let mut drive = Drive::new(session, self.machine, self.view, self.graph);
+        for step in self.copied {
+            drive.report.add(step);
+        }
+        drive
+    }
 }
 
 async fn restore(session: &mut Session, host: &HostRow) -> Result<Restored, Obstacle> {

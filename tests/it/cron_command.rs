@@ -39,7 +39,10 @@ fn it_says_what_is_meant_and_when_it_fires() {
 #[test]
 fn the_example_of_the_documentation_is_what_it_prints() {
     let documentation = include_str!("../../docs/schedules.md");
-    let example = documentation.split("```").nth(1).unwrap();
+    let example = documentation
+        .split("```")
+        .find(|block| block.trim().starts_with("$ workflow-worker cron"))
+        .unwrap();
     let mut shown = example.trim().lines();
     let command = shown.next().unwrap();
     let expression = command.split('\'').nth(1).unwrap();

@@ -96,6 +96,11 @@ async fn seed(client: &Client, workflow: Uuid, executions: i32, days: i32) -> Ve
 }
 
 async fn set_status(client: &Client, execution: Uuid, columns: &str) {
+    // Also what the guard refuses to others.
+    client
+        .batch_execute("SET workflow_worker.restart = 'on'")
+        .await
+        .unwrap();
     let written = client
         .execute(
             &format!("UPDATE workflowexecution SET {columns} WHERE id = $1"),

@@ -76,15 +76,20 @@ impl Gate {
         if self.is_announced() {
             return Ok(true);
         }
-        let is_taken = self
-            .ask(&format!(
-                "SELECT pg_try_advisory_lock_shared({CLASS}, {SLEEPERS})"
-            ))
-            .await?;
-        if is_taken {
+        let Some(session) = self.session() else {
+            return Ok(false);
+        };
+        let statement = format!("SELECT pg_try_advisory_lock_shared({CLASS}, {SLEEPERS})");
+        let is_taken = ask(&session, &statement).await?;
+        // Not if another session has been lent meanwhile: that one holds nothing.
+        let lent = self.session.lock().unwrap_or_else(PoisonError::into_inner);
+        let is_still_lent = lent
+            .as_ref()
+            .is_some_and(|lent| Arc::ptr_eq(lent, &session));
+        if is_taken && is_still_lent {
             self.is_announced.store(true, Ordering::Release);
         }
-        Ok(is_taken)
+        Ok(is_taken && is_still_lent)
     }
 
     /// Whether, at a moment of this call, no open transaction had skipped its NOTIFY.
@@ -118,14 +123,10 @@ impl Gate {
     }
 
     async fn ask(&self, statement: &str) -> Result<bool, StoreError> {
-        let Some(session) = self.session() else {
-            return Ok(false);
-        };
-        let asked = tokio::time::timeout(LIMIT, session.query_typed(statement, &[])).await;
-        let rows = asked.map_err(|_elapsed| {
-            StoreError::Unavailable("the listener's connection is silent".to_owned())
-        })??;
-        Ok(rows.first().is_some_and(|row| row.get(0)))
+        match self.session() {
+            Some(session) => ask(&session, statement).await,
+            None => Ok(false),
+        }
     }
 
     fn session(&self) -> Option<Arc<Client>> {
@@ -134,4 +135,12 @@ impl Gate {
             .unwrap_or_else(PoisonError::into_inner)
             .clone()
     }
+}
+
+async fn ask(session: &Client, statement: &str) -> Result<bool, StoreError> {
+    let asked = tokio::time::timeout(LIMIT, session.query_typed(statement, &[])).await;
+    let rows = asked.map_err(|_elapsed| {
+        StoreError::Unavailable("the listener's connection is silent".to_owned())
+    })??;
+    Ok(rows.first().is_some_and(|row| row.get(0)))
 }

@@ -17,8 +17,8 @@ enum Protocol {
     WithoutLastLook,
     /// A worker waits for those who have skipped, and then says that it sleeps.
     SettlingFirst,
-    /// A producer looks whether anybody sleeps, and then takes SKIPPERS.
-    LookingFirst,
+    /// A producer looks whether anybody sleeps, takes SKIPPERS, and does not look again.
+    OneLook,
     /// A full worker that goes on saying nothing sleeps although it has got a free slot.
     SilentSleep,
 }
@@ -27,7 +27,9 @@ enum Protocol {
 enum Producer {
     /// It has inserted nothing yet.
     New,
-    /// It holds SKIPPERS and has not looked (`LookingFirst`: it has looked, nobody sleeps, and it holds nothing).
+    /// It has looked, nobody sleeps, and it holds nothing.
+    Looked,
+    /// It holds SKIPPERS and has not looked again. (`OneLook`: it does not.)
     Begun,
     /// It holds SKIPPERS and skips.
     Skips,
@@ -75,6 +77,7 @@ struct State {
 #[derive(Clone, PartialEq, Eq, Hash, Debug)]
 enum Action {
     Begin(usize),
+    TakeSkippers(usize),
     /// The look for sleepers; spuriously it may see one (two producers in the same moment).
     LookForSleepers(usize, bool),
     Commit(usize),
@@ -101,11 +104,11 @@ impl State {
         })
     }
 
-    fn is_anyone_skipping(&self, protocol: Protocol) -> bool {
+    fn is_anyone_skipping(&self) -> bool {
         self.producers.iter().any(|producer| match producer {
-            Producer::Begun => protocol != Protocol::LookingFirst,
-            Producer::Skips => true,
-            Producer::New | Producer::Notifies | Producer::Ended => false,
+            Producer::Begun | Producer::Skips => true,
+            // One that notifies after its second look holds it too; to wait for it does no harm.
+            Producer::New | Producer::Looked | Producer::Notifies | Producer::Ended => false,
         })
     }
 
@@ -148,17 +151,15 @@ impl Gate {
                 state.workers[index].phase = match self.protocol {
                     Protocol::WithoutSettling => Phase::Asleep,
                     // Settled before it was said.
-                    Protocol::SettlingFirst if state.is_anyone_skipping(self.protocol) => {
-                        Phase::Awake
-                    }
+                    Protocol::SettlingFirst if state.is_anyone_skipping() => Phase::Awake,
                     Protocol::SettlingFirst => Phase::Asleep,
                     Protocol::Whole
                     | Protocol::WithoutLastLook
-                    | Protocol::LookingFirst
+                    | Protocol::OneLook
                     | Protocol::SilentSleep => Phase::Settling,
                 }
             }
-            Phase::Settling if state.is_anyone_skipping(self.protocol) => {
+            Phase::Settling if state.is_anyone_skipping() => {
                 // It goes on looking meanwhile, and comes back.
                 self.look(state, index, true);
                 if state.workers[index].phase == Phase::Asleep {
@@ -199,6 +200,7 @@ impl Model for Gate {
         for (index, producer) in state.producers.iter().enumerate() {
             match producer {
                 Producer::New => actions.push(Action::Begin(index)),
+                Producer::Looked => actions.push(Action::TakeSkippers(index)),
                 Producer::Begun => {
                     actions.push(Action::LookForSleepers(index, false));
                     actions.push(Action::LookForSleepers(index, true));
@@ -233,18 +235,16 @@ impl Model for Gate {
         let mut state = last.clone();
         match action {
             Action::Begin(index) => {
-                state.producers[index] = if self.protocol == Protocol::LookingFirst {
-                    if state.is_anyone_announced() {
-                        Producer::Notifies
-                    } else {
-                        Producer::Begun
-                    }
+                // The first look: spurious sights lead to the same end as those of the second.
+                state.producers[index] = if state.is_anyone_announced() {
+                    Producer::Notifies
                 } else {
-                    Producer::Begun
+                    Producer::Looked
                 };
             }
+            Action::TakeSkippers(index) => state.producers[index] = Producer::Begun,
             Action::LookForSleepers(index, is_spurious) => {
-                let is_seen = self.protocol != Protocol::LookingFirst
+                let is_seen = self.protocol != Protocol::OneLook
                     && (is_spurious || state.is_anyone_announced());
                 state.producers[index] = if is_seen {
                     Producer::Notifies
@@ -330,7 +330,7 @@ fn every_step_of_the_protocol_is_needed() {
         Protocol::WithoutSettling,
         Protocol::WithoutLastLook,
         Protocol::SettlingFirst,
-        Protocol::LookingFirst,
+        Protocol::OneLook,
         Protocol::SilentSleep,
     ] {
         let checked = gate(protocol, 3, 2, 1).checker().spawn_bfs().join();

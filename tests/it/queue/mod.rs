@@ -132,7 +132,7 @@ impl Queue {
     }
 
     async fn set_priority(&self, execution: Uuid, priority: &str) -> i32 {
-        let set = "SELECT workflow_worker.set_priority($1, $2)";
+        let set = "SELECT workflow_worker.set_priority($1::uuid, $2)";
         let row = self.client.query_one(set, &[&execution, &priority]).await;
         row.unwrap().get(0)
     }

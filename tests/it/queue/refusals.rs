@@ -30,8 +30,12 @@ async fn what_is_no_priority_is_refused() {
         Some("5 minutes"),
         None,
     ] {
-        let (code, message) =
-            refusal(&queue, "set_priority($1, $2)", &[&execution, &priority]).await;
+        let (code, message) = refusal(
+            &queue,
+            "set_priority($1::uuid, $2)",
+            &[&execution, &priority],
+        )
+        .await;
         assert_eq!(code, "WW400", "{priority:?}");
         assert!(message.contains("LOW, NORMAL, HIGH, CRITICAL"), "{message}");
     }
@@ -42,15 +46,15 @@ async fn what_is_no_priority_is_refused() {
 async fn the_priority_of_what_is_not_there_or_is_over_is_refused() {
     let queue = Queue::new().await;
     let nobody = Uuid::new_v4();
-    let (code, message) = refusal(&queue, "set_priority($1, 'LOW')", &[&nobody]).await;
+    let (code, message) = refusal(&queue, "set_priority($1::uuid, 'LOW')", &[&nobody]).await;
     assert_eq!(code, "WW404");
     assert!(message.contains(&nobody.to_string()), "{message}");
-    let (code, _) = refusal(&queue, "set_priority(NULL, 'LOW')", &[]).await;
-    assert_eq!(code, "WW404");
+    let (code, _) = refusal(&queue, "set_priority(NULL::uuid, 'LOW')", &[]).await;
+    assert_eq!(code, "WW400");
     let execution = queue.insert_one(&json!({})).await;
     queue.finish(&queue.claim(1).await[0]).await;
-    let (code, message) = refusal(&queue, "set_priority($1, 'LOW')", &[&execution]).await;
-    assert_eq!(code, "WW404");
+    let (code, message) = refusal(&queue, "set_priority($1::uuid, 'LOW')", &[&execution]).await;
+    assert_eq!(code, "WW410");
     assert!(message.contains("completed"), "{message}");
 }
 

@@ -60,6 +60,11 @@ impl Stage {
         let (store, worker) = worker(&database).await;
         let workflow = insert_workflow(&client, &chain(vec![trigger()])).await;
         let heard = listen(&database.url()).await;
+        // Somebody sleeps, so that inserts notify.
+        client
+            .batch_execute("SELECT pg_advisory_lock_shared(2002873189, 1)")
+            .await
+            .unwrap();
         Self {
             client,
             store,
