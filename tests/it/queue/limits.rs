@@ -345,3 +345,30 @@ async fn what_counts_no_longer_is_forgotten() {
     assert_eq!(count(&queue.client, starts).await, 0);
     assert_eq!(queue.usage("key:b", "running").await, 1);
 }
+
+#[tokio::test]
+async fn what_starts_while_a_limit_is_being_set_is_counted_once_it_is_known() {
+    let queue = Queue::new().await;
+    let workflow = queue.workflow.to_string();
+    let mut other = queue.database.client().await;
+    let open = other.transaction().await.unwrap();
+    let set = "SELECT workflow_worker.set_limit('workflow', $1, 1)";
+    open.execute(set, &[&workflow]).await.unwrap();
+    queue.insert(2, &json!({})).await;
+    let running = queue.claim(5).await;
+    assert_eq!(running.len(), 2);
+    open.commit().await.unwrap();
+    // What a dispatcher does when it hears of changed limits.
+    queue.store.admit(&[], Some("")).await.unwrap();
+    queue.insert_one(&json!({})).await;
+    assert_eq!(queue.claim(5).await.len(), 0);
+    queue.finish(&running[0]).await;
+    assert_eq!(queue.admit(&running[0]).await, 0, "one still runs");
+    queue.finish(&running[1]).await;
+    queue
+        .store
+        .admit(&[format!("workflow:{workflow}")], None)
+        .await
+        .unwrap();
+    assert_eq!(queue.claim(5).await.len(), 1);
+}

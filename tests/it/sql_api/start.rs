@@ -477,3 +477,30 @@ async fn a_replay_is_refused_where_it_cannot_be_and_has_keys_as_a_start() {
         "WW403"
     );
 }
+
+#[tokio::test]
+async fn a_later_start_is_brought_forward_by_nobody() {
+    let database = Database::migrated(Variant::Alembic).await;
+    let client = database.client().await;
+    let workflow = insert_workflow(&client, &chain(vec![trigger()])).await;
+    let later: Uuid = one(
+        &client,
+        "SELECT id FROM workflow_worker.start($1, run_at => now() + interval '1 hour')",
+        &[(&workflow, Type::UUID)],
+    )
+    .await;
+    let waits = "SELECT run_at > now() + interval '50 minutes' AND NOT ready
+                 FROM workflow_worker.run_queue WHERE execution_id = $1";
+    for statement in [
+        "INSERT INTO workflowsignal (execution_id, signal_type) VALUES ($1, 'paid')",
+        "UPDATE workflowexecution SET status = 'paused' WHERE id = $1",
+        "UPDATE workflowexecution SET status = 'running' WHERE id = $1",
+        "UPDATE workflowexecution SET execution_state = execution_state WHERE id = $1",
+    ] {
+        client.execute(statement, &[&later]).await.unwrap();
+        if !statement.contains("'paused'") {
+            let is_waiting: bool = one(&client, waits, &[(&later, Type::UUID)]).await;
+            assert!(is_waiting, "{statement}");
+        }
+    }
+}

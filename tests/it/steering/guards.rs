@@ -213,3 +213,16 @@ async fn whoever_writes_needs_no_right_on_our_tables() {
     assert_eq!(paused.unwrap(), 1);
     stage.stop().await;
 }
+
+#[tokio::test]
+async fn a_status_that_means_nothing_is_refused_in_an_update_as_well() {
+    let stage = Stage::without_worker(Variant::Alembic).await;
+    let workflow = insert_workflow(&stage.client, &chain(vec![trigger()])).await;
+    let execution = insert_with(&stage.client, workflow, &json!({})).await;
+    let cancel = "UPDATE workflowexecution SET status = 'cancelled' WHERE id = $1";
+    let (code, text) = refused(&stage.client, cancel, execution).await;
+    assert_eq!(code, "WW400");
+    assert!(text.contains("terminate"), "{text}");
+    let row = host_row(&stage.client, execution).await;
+    assert_eq!(row.status, "running");
+}

@@ -4,6 +4,7 @@ mod dead_workers;
 mod debug;
 mod guards;
 mod in_effect;
+mod recording;
 mod replay;
 mod test_mode;
 mod timeouts;

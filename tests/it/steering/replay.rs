@@ -453,3 +453,92 @@ async fn what_stands_beside_the_marker_replaces_the_originals_input() {
     assert_eq!(counts(&stage, &["/a", "/c?n=7", "/c?n=8"]), [1, 1, 1]);
     stage.stop().await;
 }
+
+/// Writes the row as the worker does, so that no trigger of ours looks at it.
+async fn as_the_worker(client: &tokio_postgres::Client, id: Uuid, status: &str, data: &Value) {
+    let state = json!({"status": status, "execution_data": data}).to_string();
+    client
+        .batch_execute("SET workflow_worker.writer = 'on'")
+        .await
+        .unwrap();
+    let update = "UPDATE workflowexecution
+                  SET status = $2, execution_state = (execution_state::jsonb || $3::text::jsonb)::json WHERE id = $1";
+    client
+        .execute(update, &[&id, &status, &state])
+        .await
+        .unwrap();
+    client
+        .batch_execute("RESET workflow_worker.writer")
+        .await
+        .unwrap();
+}
+
+#[tokio::test]
+async fn a_pause_an_end_or_a_debug_switch_is_not_taken_for_the_second_commit() {
+    let stage = Stage::without_worker(Variant::Alembic).await;
+    let client = &stage.client;
+    let workflow = insert_workflow(client, &chain(vec![trigger()])).await;
+    let original = insert_with(client, workflow, &json!({"a": 1})).await;
+    let of_the_original = json!({"a": 1});
+    let replay = first_commit(&stage, original, "t").await;
+    let write = "UPDATE workflowexecution
+                 SET status = $2, execution_state = (execution_state::jsonb || $3::text::jsonb)::json WHERE id = $1";
+    let api = async |status: &str| {
+        let state = json!({"status": status, "execution_data": of_the_original}).to_string();
+        client
+            .execute(write, &[&replay, &status, &state])
+            .await
+            .unwrap();
+        host_row(client, replay).await
+    };
+    // Debugging is switched off: the data are the original's now, and were but for the flag.
+    as_the_worker(
+        client,
+        replay,
+        "paused",
+        &json!({"a": 1, "debug_mode": true}),
+    )
+    .await;
+    let row = api("running").await;
+    assert_eq!(row.status, "running");
+    assert_eq!(row.state["execution_data"], of_the_original);
+    // Read before the worker has recorded more, and written after it.
+    for status in ["paused", "failed"] {
+        as_the_worker(client, replay, "running", &json!({"a": 1, "b_output": {}})).await;
+        assert_eq!(api(status).await.status, status);
+    }
+    // The state alone, after the end.
+    as_the_worker(
+        client,
+        replay,
+        "completed",
+        &json!({"a": 1, "b_output": {}}),
+    )
+    .await;
+    let before = host_row(client, replay).await;
+    let state = json!({"status": "running", "execution_data": of_the_original}).to_string();
+    let late = "UPDATE workflowexecution
+                SET execution_state = (execution_state::jsonb || $2::text::jsonb)::json WHERE id = $1";
+    client.execute(late, &[&replay, &state]).await.unwrap();
+    assert_eq!(host_row(client, replay).await.state, before.state);
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_replay_that_is_ended_before_it_begins_has_its_history_when_it_is_retried() {
+    let mut stage = Stage::without_worker(Variant::Alembic).await;
+    stage.start(&[]).await;
+    let workflow = insert_workflow(&stage.client, &calls(&stage, "/c")).await;
+    let original = stage.platform.run(workflow, json!({"n": 7})).await.id;
+    wait_for_completion(&stage.client, original).await;
+    stage.worker.take().unwrap().stop().await;
+    let replay = first_commit(&stage, original, "c").await;
+    stage.platform.terminate(replay, None).await.unwrap();
+    stage.start(&[]).await;
+    crate::support::flow::wait_until_not_held(&stage.client, replay).await;
+    restart(&stage.client, replay).await;
+    wait_for_completion(&stage.client, replay).await;
+    assert_eq!(counts(&stage, &["/a", "/b", "/c"]), [1, 1, 2]);
+    let recorded = steps(&stage.client, replay).await;
+    assert_eq!(ids(&recorded), ["t", "a", "b", "c"]);
+    stage.stop().await;
+}
