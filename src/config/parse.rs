@@ -77,7 +77,7 @@ fn any_duration(text: &str) -> Option<Duration> {
     Duration::try_from_secs_f64(value * seconds).ok()
 }
 
-/// A length of time in its largest whole unit, in the syntax that [`duration`] reads.
+/// A length of time in its largest whole unit, in the syntax that `duration` reads.
 pub fn show_duration(value: Duration) -> String {
     const UNITS: [(&str, u128); 4] = [
         ("d", 86_400_000),

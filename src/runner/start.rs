@@ -10,7 +10,7 @@ use super::drive::{Drive, Hold, Task};
 use super::perform::{Call, Performed};
 use super::waits::perform_checked;
 use crate::activities::{Context, Node};
-use crate::engine::{Command, Event as EngineEvent, FailureKind, GraphNode, NodeResult};
+use crate::engine::{Command, Event as EngineEvent, FailureKind, GraphNode, NodeResult, TokenId};
 use crate::host::log_entry::{Level, LogEntry};
 use crate::host::mocks::{MOCK_RESULTS, Mocks};
 use crate::ids::{self, Visit};
@@ -75,16 +75,7 @@ impl Drive {
             };
             self.report.log(LogEntry::mocked(&node, now));
             let performed = Performed { event, child: None };
-            let abort = self.in_flight.spawn(std::future::ready(performed));
-            let acts = false;
-            self.tasks.insert(
-                token,
-                Task {
-                    abort,
-                    acts,
-                    cancel,
-                },
-            );
+            self.spawn(token, std::future::ready(performed), false, cancel);
             return;
         }
         // A re-check is not a new start for the people who read the log.
@@ -119,15 +110,23 @@ impl Drive {
             limit: self.session.tools.node_timeout,
         };
         let tools = Arc::clone(&self.session.tools);
-        let abort = self.in_flight.spawn(perform_checked(tools, call));
-        self.tasks.insert(
-            token,
-            Task {
-                abort,
-                acts,
-                cancel,
-            },
-        );
+        self.spawn(token, perform_checked(tools, call), acts, cancel);
+    }
+
+    fn spawn(
+        &mut self,
+        token: TokenId,
+        work: impl Future<Output = Performed> + Send + 'static,
+        acts: bool,
+        cancel: CancellationToken,
+    ) {
+        let abort = self.in_flight.spawn(work);
+        let task = Task {
+            abort,
+            acts,
+            cancel,
+        };
+        self.tasks.insert(token, task);
     }
 
     /// In test mode: how the node ends without being run. Mocks that cannot be read fail the node: nothing is run for real
