@@ -1152,13 +1152,9 @@ CREATE FUNCTION workflow_worker.insert_signal(execution uuid, signal_type text, 
     AS $$
 DECLARE
     new_id CONSTANT uuid := gen_random_uuid();
-    planned_at timestamptz;
 BEGIN
-    PERFORM FROM workflow_worker.run_queue AS queued WHERE queued.execution_id = execution FOR UPDATE;
-    planned_at := workflow_worker.planned_start(execution);
     INSERT INTO public.workflowsignal (id, execution_id, signal_type, signal_data, received_at, processed)
     VALUES (new_id, execution, signal_type, signal_data, clock_timestamp() AT TIME ZONE 'utc', false);
-    PERFORM workflow_worker.keep_planned_start(execution, planned_at);
     RETURN new_id;
 END
 $$;
@@ -1220,20 +1216,6 @@ END
 $$;
 
 COMMENT ON FUNCTION workflow_worker.is_second_commit_of_replay(execution uuid, old_state text, new_state text) IS 'Whether an UPDATE of workflowexecution is the API''s second commit of a replay';
-
-CREATE FUNCTION workflow_worker.keep_planned_start(execution uuid, planned_at timestamp with time zone) RETURNS void
-    LANGUAGE sql
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-    UPDATE workflow_worker.run_queue AS queued
-    SET run_at = planned_at,
-        timed_from = planned_at,
-        ready = false
-    WHERE queued.execution_id = execution
-      AND planned_at IS NOT NULL
-$$;
-
-COMMENT ON FUNCTION workflow_worker.keep_planned_start(execution uuid, planned_at timestamp with time zone) IS 'Puts the planned start of an execution back';
 
 CREATE FUNCTION workflow_worker.kind_of(status text, completed_at timestamp without time zone, next_retry_at timestamp without time zone) RETURNS text
     LANGUAGE sql IMMUTABLE
@@ -1672,21 +1654,6 @@ $$;
 
 COMMENT ON FUNCTION workflow_worker.pause(execution uuid) IS 'Pauses an execution: what runs ends and is recorded, nothing more starts. WW400: NULL. WW404: there is none. WW409: not in this state. WW410: it has ended';
 
-CREATE FUNCTION workflow_worker.planned_start(execution uuid) RETURNS timestamp with time zone
-    LANGUAGE sql
-    SET search_path TO 'pg_catalog', 'pg_temp'
-    AS $$
-    SELECT queued.timed_from
-    FROM workflow_worker.run_queue AS queued
-    WHERE queued.execution_id = execution
-      AND queued.worker_id IS NULL
-      AND queued.graph_hash IS NULL
-      AND queued.revision = 0
-      AND queued.timed_from > now()
-$$;
-
-COMMENT ON FUNCTION workflow_worker.planned_start(execution uuid) IS 'When an execution is to start that has not started and is not due';
-
 CREATE FUNCTION workflow_worker.priority_in(state text) RETURNS integer
     LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
@@ -1910,7 +1877,6 @@ CREATE FUNCTION workflow_worker.resume(execution uuid) RETURNS uuid
     AS $$
 DECLARE
     held record;
-    planned_at timestamptz;
 BEGIN
     SELECT * INTO held FROM workflow_worker.lock_execution(execution);
     IF held.kind <> 'paused' THEN
@@ -1921,13 +1887,11 @@ BEGIN
             WHEN 'completed' THEN 'replay runs it again'
         END);
     END IF;
-    planned_at := workflow_worker.planned_start(execution);
     UPDATE public.workflowexecution AS host
     SET status = 'running',
         completed_at = NULL,
         execution_state = workflow_worker.with_keys(host.execution_state::json, '{"status": "running"}')
     WHERE host.id = execution;
-    PERFORM workflow_worker.keep_planned_start(execution, planned_at);
     PERFORM workflow_worker.log_row(execution, held.node, 'info', 'Execution resumed');
     RETURN execution;
 END

@@ -37,7 +37,7 @@ $$;
 COMMENT ON FUNCTION workflow_worker.pause(uuid) IS
     'Pauses an execution: what runs ends and is recorded, nothing more starts. WW400: NULL. WW404: there is none. WW409: not in this state. WW410: it has ended';
 
--- One that was to start later still does: to be written is to be due, for the trigger.
+-- One that was to start later still does (host_row_written).
 CREATE FUNCTION workflow_worker.resume(execution uuid) RETURNS uuid
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER
 SET search_path = pg_catalog, pg_temp
@@ -45,7 +45,6 @@ SET workflow_worker.writer = 'off'
 AS $$
 DECLARE
     held record;
-    planned_at timestamptz;
 BEGIN
     SELECT * INTO held FROM workflow_worker.lock_execution(execution);
     IF held.kind <> 'paused' THEN
@@ -56,48 +55,17 @@ BEGIN
             WHEN 'completed' THEN 'replay runs it again'
         END);
     END IF;
-    planned_at := workflow_worker.planned_start(execution);
     UPDATE public.workflowexecution AS host
     SET status = 'running',
         completed_at = NULL,
         execution_state = workflow_worker.with_keys(host.execution_state::json, '{"status": "running"}')
     WHERE host.id = execution;
-    PERFORM workflow_worker.keep_planned_start(execution, planned_at);
     PERFORM workflow_worker.log_row(execution, held.node, 'info', 'Execution resumed');
     RETURN execution;
 END
 $$;
 COMMENT ON FUNCTION workflow_worker.resume(uuid) IS
     'Lets a paused execution go on. WW400: NULL. WW404: there is none. WW409: it is not paused. WW410: it has ended';
-
--- When an execution is to start that has not started and is not due, else NULL. Under the lock on its row.
-CREATE FUNCTION workflow_worker.planned_start(execution uuid) RETURNS timestamptz
-LANGUAGE sql VOLATILE
-SET search_path = pg_catalog, pg_temp
-AS $$
-    SELECT queued.timed_from
-    FROM workflow_worker.run_queue AS queued
-    WHERE queued.execution_id = execution
-      AND queued.worker_id IS NULL
-      AND queued.graph_hash IS NULL
-      AND queued.revision = 0
-      AND queued.timed_from > now()
-$$;
-COMMENT ON FUNCTION workflow_worker.planned_start(uuid) IS 'When an execution is to start that has not started and is not due';
-
--- Puts that time back after a write that has made the execution due.
-CREATE FUNCTION workflow_worker.keep_planned_start(execution uuid, planned_at timestamptz) RETURNS void
-LANGUAGE sql VOLATILE
-SET search_path = pg_catalog, pg_temp
-AS $$
-    UPDATE workflow_worker.run_queue AS queued
-    SET run_at = planned_at,
-        timed_from = planned_at,
-        ready = false
-    WHERE queued.execution_id = execution
-      AND planned_at IS NOT NULL
-$$;
-COMMENT ON FUNCTION workflow_worker.keep_planned_start(uuid, timestamptz) IS 'Puts the planned start of an execution back';
 
 CREATE FUNCTION workflow_worker.terminate(execution uuid, reason text DEFAULT NULL) RETURNS uuid
 LANGUAGE plpgsql VOLATILE SECURITY DEFINER

@@ -3,20 +3,16 @@
 -- All insert a row of workflowsignal, as anybody may; the trigger on that wakes whoever waits. What these add: an answer to
 -- a request is checked before it is written, names its request, and is the only one.
 
--- Wakes nobody that is to start later; the signal is there when it starts.
+-- One that is to start later is not woken (wake_signalled); the signal is there when it starts.
 CREATE FUNCTION workflow_worker.insert_signal(execution uuid, signal_type text, signal_data json) RETURNS uuid
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 AS $$
 DECLARE
     new_id CONSTANT uuid := gen_random_uuid();
-    planned_at timestamptz;
 BEGIN
-    PERFORM FROM workflow_worker.run_queue AS queued WHERE queued.execution_id = execution FOR UPDATE;
-    planned_at := workflow_worker.planned_start(execution);
     INSERT INTO public.workflowsignal (id, execution_id, signal_type, signal_data, received_at, processed)
     VALUES (new_id, execution, signal_type, signal_data, clock_timestamp() AT TIME ZONE 'utc', false);
-    PERFORM workflow_worker.keep_planned_start(execution, planned_at);
     RETURN new_id;
 END
 $$;
