@@ -20,8 +20,18 @@ const PATIENCE: Duration = Duration::from_secs(60);
 const KEYS: [&str; 3] = ["a", "b", "c"];
 const MAX_RUNNING: i64 = 2;
 
-/// How many pages a claim with one free slot touches, in a transaction that is taken back.
+/// How many pages a claim with one free slot touches. The least of three: one whose index entry goes to a full page may have
+/// to look for dead entries there first, which has nothing to do with what waits.
 async fn pages_of_a_claim(client: &mut Client, worker: WorkerId) -> i64 {
+    let mut least = i64::MAX;
+    for _ in 0..3 {
+        least = least.min(pages_of_one_claim(client, worker).await);
+    }
+    least
+}
+
+/// The same of one, in a transaction that is taken back.
+async fn pages_of_one_claim(client: &mut Client, worker: WorkerId) -> i64 {
     let transaction = client.transaction().await.unwrap();
     let prepare = format!("PREPARE the_claim (uuid, bigint) AS {}", sql::CLAIM.text);
     transaction.batch_execute(&prepare).await.unwrap();
