@@ -80,6 +80,15 @@ pub const MIGRATIONS: &[Migration] = &[
         name: "gate",
         text: include_str!("../../sql/migrations/0010_gate.sql"),
     },
+    Migration {
+        version: 11,
+        name: "plans",
+        text: concat!(
+            include_str!("../../sql/migrations/0011_claims.sql"),
+            include_str!("../../sql/migrations/0011_record.sql"),
+            include_str!("../../sql/migrations/0011_insert.sql"),
+        ),
+    },
 ];
 
 /// Takes the migrations back.

@@ -5,9 +5,12 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::path::Path;
 
+use uuid::Uuid;
 use workflow_worker::store::sql;
 
 use crate::support::database::{Database, MAIL_TEMPLATES, Variant};
+use crate::support::flow::{chain, insert, insert_workflow, trigger};
+use crate::support::plans::Explained;
 
 fn files() -> BTreeSet<String> {
     let directory = Path::new(env!("CARGO_MANIFEST_DIR")).join("sql/queries");
@@ -95,24 +98,11 @@ async fn the_statements_on_optional_tables_prepare_where_the_tables_are() {
 }
 
 #[tokio::test]
-async fn the_claim_and_the_idle_poll_can_be_served_by_their_indexes() {
+async fn the_looks_of_scheduler_and_dispatcher_can_be_served_by_their_indexes() {
     let database = Database::migrated(Variant::Empty).await;
     let client = database.client().await;
     client.batch_execute("SET enable_seqscan = off; SET enable_bitmapscan = off; SET plan_cache_mode = force_generic_plan").await.unwrap();
     for (statement, indexes) in [
-        (sql::CLAIM, vec!["run_queue_due", "run_queue_timed"]),
-        (
-            sql::NEXT_DUE,
-            vec![
-                "run_queue_due",
-                "run_queue_timed",
-                "run_queue_held",
-                "limit_openings_next",
-                "workflow_worker_runnable",
-                "schedule_states_due",
-                "schedule_states_waiting",
-            ],
-        ),
         (
             sql::LOAD_DUE_SCHEDULES,
             vec!["schedule_states_due", "schedule_states_waiting"],
@@ -138,6 +128,104 @@ async fn the_claim_and_the_idle_poll_can_be_served_by_their_indexes() {
         let plan = plan.join("\n");
         for index in indexes {
             assert!(plan.contains(index), "{name} does not use {index}:\n{plan}");
+        }
+    }
+}
+
+/// Executions that are due, and as many others: parked, leased and finished ones, with children.
+const MANY: &str = "
+    INSERT INTO workflow_worker.run_queue (execution_id, ready, run_at)
+    SELECT gen_random_uuid(), number % 2 = 0, CASE number % 2 WHEN 0 THEN now() ELSE 'infinity' END
+    FROM generate_series(1, 20000) AS number;
+    INSERT INTO workflowexecution (id, workflow_id, workflow_version, execution_id, status, started_at, completed_at, retry_count)
+    SELECT id, (SELECT id FROM workflow LIMIT 1), 1, 'exec-' || id, 'completed', at, at, 0
+    FROM (SELECT gen_random_uuid() AS id, now() AT TIME ZONE 'utc' AS at FROM generate_series(1, 20000)) AS ended;
+    INSERT INTO workflow_worker.children (child_id, parent_id, node_id, visit, depth, is_awaited)
+    SELECT gen_random_uuid(), gen_random_uuid(), 'n', 1, 1, true FROM generate_series(1, 20000)";
+
+#[tokio::test]
+async fn plans_that_were_made_while_the_tables_were_empty_read_indexes_when_they_are_not() {
+    let database = Database::migrated(Variant::Empty).await;
+    let client = database.client().await;
+    let workflow = insert_workflow(&client, &chain(vec![trigger()])).await;
+    let worker = Uuid::new_v4();
+    client
+        .execute(
+            "INSERT INTO workflow_worker.workers (id, name, hostname, pid, version, lease, silence, concurrency)
+             VALUES ($1, 'w', 'h', 0, '0', interval '1 day', interval '1 day', 1)",
+            &[&worker],
+        )
+        .await
+        .unwrap();
+    let session = Explained::connect(&database).await;
+    let arrays = sql::RECORD.types.iter().skip(1);
+    let arrays = arrays.map(|of| format!("'{{}}'::{}", of.name()));
+    // Its first fifteen arrays are of executions: one that ends.
+    let execution = insert(&client, workflow).await;
+    let leased = format!("SELECT fence FROM workflow_worker.claim('{worker}', 1)");
+    let fence: i64 = client.query_one(&leased, &[]).await.unwrap().get(0);
+    let ending = format!(
+        "SELECT workflow_worker.record('{worker}', ARRAY['{execution}'::uuid], ARRAY[{fence}::bigint], ARRAY[0], ARRAY[0],
+             ARRAY['running'], '{{NULL}}', '{{NULL}}', ARRAY['finish'], '{{NULL}}', ARRAY['completed'], '{{NULL}}', '{{NULL}}',
+             '{{NULL}}', ARRAY[0], '{{NULL}}', {})",
+        arrays.skip(15).collect::<Vec<_>>().join(", ")
+    );
+    let claim = format!("SELECT workflow_worker.claim('{worker}', 10)");
+    let poll = format!("SELECT workflow_worker.next_due('{worker}', 10)");
+    for statement in [&ending, &claim, &poll] {
+        assert!(!session.plans_of(statement).await.is_empty());
+    }
+    client.batch_execute(MANY).await.unwrap();
+    for (statement, indexes) in [
+        (
+            &claim,
+            vec![
+                "run_queue_due",
+                "run_queue_timed",
+                "workers_pkey",
+                "workflowexecution_pkey",
+            ],
+        ),
+        (
+            &poll,
+            vec![
+                "run_queue_due",
+                "run_queue_timed",
+                "run_queue_held",
+                "limit_openings_next",
+                "workflow_worker_runnable",
+                "schedule_states_due",
+                "schedule_states_waiting",
+            ],
+        ),
+        (
+            &ending,
+            vec![
+                "workflowexecution_pkey",
+                "run_queue_pkey",
+                "children_pkey",
+                "children_parent",
+            ],
+        ),
+    ] {
+        let plans = session.plans_of(statement).await.join("\n");
+        for index in indexes {
+            assert!(
+                plans.contains(index),
+                "{statement} does not use {index}:\n{plans}"
+            );
+        }
+        for table in [
+            "run_queue",
+            "workflowexecution",
+            "children",
+            "steps",
+            "finished",
+        ] {
+            assert!(
+                !plans.contains(&format!("Seq Scan on {table}")),
+                "{statement} reads all of {table}:\n{plans}"
+            );
         }
     }
 }

@@ -10,7 +10,7 @@ use super::super::Parameter;
 use super::{Disposition, NewChild, Record, SignalRequest};
 use crate::engine::Step;
 use crate::host::log_entry::LogEntry;
-use crate::ids::Timestamp;
+use crate::ids::{self, Timestamp};
 
 #[derive(Default)]
 pub(super) struct Columns {
@@ -61,6 +61,7 @@ struct StepColumns {
 #[derive(Default)]
 struct LogColumns {
     execution_id: Vec<Uuid>,
+    id: Vec<Uuid>,
     node_id: Vec<String>,
     level: Vec<&'static str>,
     message: Vec<String>,
@@ -99,20 +100,18 @@ impl Columns {
         columns
     }
 
-    /// `$1 …`, in the order of `record.sql`.
+    /// `$1 …`, in the order of the function `record`.
     pub(super) fn parameters<'a>(&'a self, worker: &'a Uuid) -> Vec<Parameter<'a>> {
         let mut parameters: Vec<Parameter<'a>> = vec![worker];
         parameters.extend(self.of_executions());
         parameters.extend(self.steps.parameters());
         parameters.extend(self.log.parameters());
         parameters.extend([&self.graph_hashes as Parameter<'_>, &self.graph_sources]);
-        parameters.push(&self.steps.scope);
         parameters.extend(self.requests.parameters());
         parameters.extend([&self.consumed.0, &self.consumed.1].map(|ids| ids as Parameter<'_>));
         parameters.extend(self.children.parameters());
         let (executions, children) = &self.cancelled_children;
         parameters.extend([executions, children].map(|ids| ids as Parameter<'_>));
-        parameters.push(&self.steps.is_end);
         parameters
     }
 
@@ -204,7 +203,7 @@ impl Columns {
 }
 
 impl StepColumns {
-    fn parameters(&self) -> [Parameter<'_>; 11] {
+    fn parameters(&self) -> [Parameter<'_>; 13] {
         [
             &self.execution_id,
             &self.seq,
@@ -217,6 +216,8 @@ impl StepColumns {
             &self.error,
             &self.started_at,
             &self.finished_at,
+            &self.scope,
+            &self.is_end,
         ]
     }
 
@@ -254,9 +255,10 @@ impl StepColumns {
 }
 
 impl LogColumns {
-    fn parameters(&self) -> [Parameter<'_>; 6] {
+    fn parameters(&self) -> [Parameter<'_>; 7] {
         [
             &self.execution_id,
+            &self.id,
             &self.node_id,
             &self.level,
             &self.message,
@@ -267,6 +269,7 @@ impl LogColumns {
 
     fn push(&mut self, execution: Uuid, entry: &LogEntry, is_closing: bool) {
         self.execution_id.push(execution);
+        self.id.push(ids::uuid_at(entry.timestamp));
         self.node_id.push(entry.node_id.clone());
         self.level.push(entry.level.as_str());
         self.message.push(entry.message.clone());

@@ -8,6 +8,7 @@ pub(crate) mod in_process;
 pub(crate) mod migrated;
 pub(crate) mod notifications;
 pub(crate) mod pgbouncer;
+pub(crate) mod plans;
 pub(crate) mod platform;
 pub(crate) mod process;
 pub(crate) mod smtp;
