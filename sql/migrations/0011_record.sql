@@ -58,6 +58,8 @@ LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
+SET enable_mergejoin = off
+SET enable_material = off
 SET jit = off
 AS $$
 #variable_conflict use_column
@@ -150,19 +152,22 @@ BEGIN
             SELECT record.execution_id, family.parent_id AS relative_id, false AS is_child, true AS is_at_end
             FROM unnest(record_execution, record_disposition) AS record (execution_id, disposition)
             JOIN workflow_worker.children AS family ON family.child_id = record.execution_id
-            WHERE record.disposition = 'finish' AND family.is_awaited
+            WHERE record.disposition = 'finish' AND family.is_awaited AND family.child_id = ANY (record_execution)
             UNION ALL
             SELECT record.execution_id, family.child_id, true, true
             FROM unnest(record_execution, record_disposition) AS record (execution_id, disposition)
             JOIN workflow_worker.children AS family ON family.parent_id = record.execution_id
-            WHERE record.disposition = 'finish' AND family.is_awaited
+            WHERE record.disposition = 'finish' AND family.is_awaited AND family.parent_id = ANY (record_execution)
             UNION ALL
             SELECT unwanted.execution_id, family.child_id, true, false
             FROM unnest(unwanted_parent, unwanted_child) AS unwanted (execution_id, child_id)
             JOIN workflow_worker.children AS family
               ON family.child_id = unwanted.child_id AND family.parent_id = unwanted.execution_id
+            WHERE family.child_id = ANY (unwanted_child)
         ) AS related
-        WHERE EXISTS (SELECT FROM workflow_worker.run_queue AS queued WHERE queued.execution_id = related.relative_id);
+        -- OFFSET 0: one look-up each.
+        WHERE EXISTS (
+            SELECT FROM workflow_worker.run_queue AS queued WHERE queued.execution_id = related.relative_id OFFSET 0);
 
         SELECT
             coalesce(array_agg(queued.execution_id), '{}'),
@@ -194,7 +199,8 @@ BEGIN
             SELECT handled.execution_id
             FROM unnest(handled_execution, handled_signal) AS handled (execution_id, signal_id)
             JOIN public.workflowsignal AS there ON there.id = handled.signal_id
-            WHERE handled.signal_id NOT IN (SELECT signal.id FROM signal));
+            WHERE there.id = ANY (handled_signal)
+              AND handled.signal_id NOT IN (SELECT signal.id FROM signal));
     END IF;
     IF cardinality(start_workflow) > 0 THEN
         obstructed := obstructed || ARRAY(
@@ -302,6 +308,7 @@ BEGIN
           ON record.execution_id = handled.execution_id
         WHERE record.is_held
           AND there.id = handled.signal_id
+          AND there.id = ANY (handled_signal)
           AND there.execution_id = handled.execution_id;
     END IF;
     -- Before the parent leaves the run queue: the child has its priority.
@@ -374,6 +381,7 @@ BEGIN
                 END
             FROM change
             WHERE queued.execution_id = change.execution_id
+              AND queued.execution_id = ANY (record_execution || told)
             RETURNING
                 change.is_woken OR change.disposition = 'release' AS is_due,
                 queued.worker_id IS NOT NULL AND change.is_told AS is_interrupted
@@ -390,6 +398,7 @@ BEGIN
                 AS record (execution_id, is_held, is_current, fence, revision, checkpoint, graph_hash, disposition,
                            status, host_status)
             WHERE queued.execution_id = record.execution_id
+              AND queued.execution_id = ANY (record_execution)
               AND record.is_held
               AND record.is_current
               AND record.disposition = 'finish'
@@ -455,6 +464,7 @@ BEGIN
             AS record (execution_id, is_held, is_current, disposition, host_status, status, current_node_id,
                        execution_state, error_message, retry_count, next_retry_at)
         WHERE host_row.id = record.execution_id
+          AND host_row.id = ANY (record_execution)
           AND record.is_held
           AND record.is_current
           AND record.status IS NOT NULL;
@@ -480,6 +490,7 @@ BEGIN
             WHERE record.is_held AND record.is_current AND record.disposition = 'finish'
         ) AS verdict (child_id, reason)
         WHERE child.child_id = verdict.child_id
+          AND child.child_id = ANY (record_execution || told)
           -- The first reason is the one that counts.
           AND (child.cancel_reason IS NULL) <> (verdict.reason IS NULL);
     END IF;

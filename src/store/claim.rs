@@ -163,8 +163,11 @@ impl Store {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
         let (rows, next) = self
             .query_both(
-                (&sql::CLAIM, &[&worker.0, &limit]),
-                (&sql::NEXT_DUE, &[&worker.0, &None::<f64>]),
+                (&sql::CLAIM, &[&worker.0, &limit, &None::<NaiveDateTime>]),
+                (
+                    &sql::NEXT_DUE,
+                    &[&worker.0, &None::<f64>, &None::<NaiveDateTime>],
+                ),
             )
             .await?;
         let mut claim = Claim {
@@ -190,7 +193,10 @@ impl Store {
     ) -> Result<NextDue, StoreError> {
         next_due_from(
             &self
-                .query(&sql::NEXT_DUE, &[&worker.0, &Some(window_seconds)])
+                .query(
+                    &sql::NEXT_DUE,
+                    &[&worker.0, &Some(window_seconds), &None::<NaiveDateTime>],
+                )
                 .await?,
         )
     }

@@ -32,9 +32,9 @@ macro_rules! statements {
 }
 
 statements! {
-    CLAIM = "claim" [UUID, INT8];
+    CLAIM = "claim" [UUID, INT8, TIMESTAMP];
     HOST_FACTS = "host_facts" [];
-    NEXT_DUE = "next_due" [UUID, FLOAT8];
+    NEXT_DUE = "next_due" [UUID, FLOAT8, TIMESTAMP];
     ADMIT = "admit" [TEXT_ARRAY, TEXT];
     FORGET_USES = "forget_uses" [];
     LOAD_STEPS = "load_steps" [UUID_ARRAY];

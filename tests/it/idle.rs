@@ -149,7 +149,7 @@ async fn the_idle_poll_reads_indexes_alone_whatever_waits_and_has_ended() {
     // On its own: it cannot be part of several.
     client.batch_execute("VACUUM ANALYZE").await.unwrap();
     let session = Explained::connect(&database).await;
-    let poll = "SELECT workflow_worker.next_due(gen_random_uuid(), 10)";
+    let poll = "SELECT workflow_worker.next_due(gen_random_uuid(), 10, NULL)";
     // The first time the session reads its catalogues as well.
     session.plans_of(poll).await;
     let plans = session.plans_of(poll).await;

@@ -162,7 +162,9 @@ async fn plans_that_were_made_while_the_tables_were_empty_read_indexes_when_they
     let arrays = arrays.map(|of| format!("'{{}}'::{}", of.name()));
     // Its first fifteen arrays are of executions: one that ends.
     let execution = insert(&client, workflow).await;
-    let leased = format!("SELECT fence FROM workflow_worker.claim('{worker}', 1)");
+    // It is the first: those after it have a later place. One more is there for the claims of the session.
+    insert(&client, workflow).await;
+    let leased = format!("SELECT fence FROM workflow_worker.claim('{worker}', 1, NULL)");
     let fence: i64 = client.query_one(&leased, &[]).await.unwrap().get(0);
     let ending = format!(
         "SELECT workflow_worker.record('{worker}', ARRAY['{execution}'::uuid], ARRAY[{fence}::bigint], ARRAY[0], ARRAY[0],
@@ -170,8 +172,8 @@ async fn plans_that_were_made_while_the_tables_were_empty_read_indexes_when_they
              '{{NULL}}', ARRAY[0], '{{NULL}}', {})",
         arrays.skip(15).collect::<Vec<_>>().join(", ")
     );
-    let claim = format!("SELECT workflow_worker.claim('{worker}', 10)");
-    let poll = format!("SELECT workflow_worker.next_due('{worker}', 10)");
+    let claim = format!("SELECT workflow_worker.claim('{worker}', 10, NULL)");
+    let poll = format!("SELECT workflow_worker.next_due('{worker}', 10, NULL)");
     for statement in [&ending, &claim, &poll] {
         assert!(!session.plans_of(statement).await.is_empty());
     }

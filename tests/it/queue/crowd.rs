@@ -33,10 +33,13 @@ async fn pages_of_a_claim(client: &mut Client, worker: WorkerId) -> i64 {
 /// The same of one, in a transaction that is taken back.
 async fn pages_of_one_claim(client: &mut Client, worker: WorkerId) -> i64 {
     let transaction = client.transaction().await.unwrap();
-    let prepare = format!("PREPARE the_claim (uuid, bigint) AS {}", sql::CLAIM.text);
+    let prepare = format!(
+        "PREPARE the_claim (uuid, bigint, timestamp) AS {}",
+        sql::CLAIM.text
+    );
     transaction.batch_execute(&prepare).await.unwrap();
     let explain = format!(
-        "EXPLAIN (ANALYZE, BUFFERS, TIMING off, FORMAT json) EXECUTE the_claim ('{}', 1)",
+        "EXPLAIN (ANALYZE, BUFFERS, TIMING off, FORMAT json) EXECUTE the_claim ('{}', 1, NULL)",
         worker.0
     );
     let plan = transaction.query_one(&explain, &[]).await.unwrap();
