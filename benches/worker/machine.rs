@@ -52,6 +52,11 @@ impl Machine {
         })
     }
 
+    /// Whether the worker was built without optimisation.
+    pub(crate) fn is_debug(&self) -> bool {
+        self.worker.contains("debug")
+    }
+
     /// As the first element of the JSON.
     pub(crate) fn as_json(&self) -> Value {
         let settings: serde_json::Map<String, Value> =
