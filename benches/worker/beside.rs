@@ -22,7 +22,9 @@ pub(crate) struct Head {
     command: String,
     rounds: u32,
     /// Small sizes: the figures mean nothing.
-    pub(crate) quick: bool,
+    quick: bool,
+    /// Every peer was measured, at full size.
+    pub(crate) whole: bool,
 }
 
 /// One peer at one setting in one scenario.

@@ -136,7 +136,8 @@ fn version(binary: &Path) -> anyhow::Result<String> {
     })
 }
 
-/// With the script's name instead of that of the benchmark's binary, and without what cargo adds.
+/// With the script's name instead of that of the benchmark's binary, without what cargo adds, and as if the peers had been
+/// measured by this call: where their results lie says nothing to a reader.
 fn command() -> String {
     let mut words = vec!["scripts/bench".to_owned()];
     let mut given = std::env::args().skip(1);
@@ -144,6 +145,10 @@ fn command() -> String {
         match word.as_str() {
             "--bench" => {}
             "--worker" => drop(given.next()),
+            "--beside" => {
+                given.next();
+                words.push("--peers".to_owned());
+            }
             _ => words.push(word),
         }
     }

@@ -15,7 +15,7 @@ pub(crate) fn table(outcome: Outcome<'_>) -> String {
     let machine = outcome.machine;
     let mut lines = vec![["", "here", "beside"].map(str::to_owned).to_vec()];
     let mut all = of_speed(outcome.results);
-    let beside = outcome.beside.filter(|beside| !beside.head.quick);
+    let beside = outcome.beside.filter(|beside| beside.head.whole);
     all.extend(beside.map(of_peers).unwrap_or_default());
     all.extend(of_growth(outcome.results));
     for line in all {

@@ -161,6 +161,7 @@ def environment(server, options: argparse.Namespace) -> dict:
         "concurrency": options.concurrency,
         "rounds": options.rounds,
         "quick": options.quick,
+        "whole": not options.quick and set(options.peers) == set(programs()),
         "command": shlex.join(["benches/peers/run", *sys.argv[1:]]),
     }
 
