@@ -96,6 +96,7 @@ if __name__ == "__main__":
             peer="DBOS (Python)",
             version=version("dbos"),
             five_steps="five durable steps",
+            has_steps=True,
             settings={
                 "default": {"text": "queue polled every 1 s, no limit", "poll_seconds": 1},
                 "best": {"text": "queue polled every 10 ms, no limit, pool 50", "poll_seconds": 0.01},

@@ -73,6 +73,7 @@ main({
     peer: "graphile-worker",
     version: versionOf("graphile-worker"),
     five_steps: "five jobs, each adds the next",
+    has_steps: false,
     settings: {
       default: { text: "as run() has it, concurrency {concurrency}", poll_seconds: 0 },
       best: { text: "24 jobs, pool 25, local queue 500, batched completion", poll_seconds: 0 },

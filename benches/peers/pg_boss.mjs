@@ -71,6 +71,7 @@ main({
     peer: "pg-boss",
     version: versionOf("pg-boss"),
     five_steps: "five jobs, each adds the next",
+    has_steps: false,
     settings: {
       default: { text: "as work() has it (polls every 2 s), {concurrency} workers", poll_seconds: 2 },
       best: { text: "LISTEN/NOTIFY, 10 workers, batches of 100, burst, pool 20", poll_seconds: 0 },

@@ -86,6 +86,7 @@ if __name__ == "__main__":
             peer="Procrastinate",
             version=version("procrastinate"),
             five_steps="five jobs, each defers the next",
+            has_steps=False,
             settings={
                 "default": {"text": "as run_worker() has it, concurrency {concurrency}", "poll_seconds": 0},
                 "best": {"text": "concurrency 30, pool 32, polled every 0.1 s, done jobs deleted", "poll_seconds": 0},

@@ -52,6 +52,11 @@ impl Machine {
         })
     }
 
+    /// Whether the worker was built without optimisation.
+    pub(crate) fn is_debug(&self) -> bool {
+        self.worker.contains("debug")
+    }
+
     /// As the first element of the JSON.
     pub(crate) fn as_json(&self) -> Value {
         let settings: serde_json::Map<String, Value> =
@@ -131,7 +136,8 @@ fn version(binary: &Path) -> anyhow::Result<String> {
     })
 }
 
-/// With the script's name instead of that of the benchmark's binary, and without what cargo adds.
+/// With the script's name instead of that of the benchmark's binary, without what cargo adds, and as if the peers had been
+/// measured by this call: where their results lie says nothing to a reader.
 fn command() -> String {
     let mut words = vec!["scripts/bench".to_owned()];
     let mut given = std::env::args().skip(1);
@@ -139,6 +145,10 @@ fn command() -> String {
         match word.as_str() {
             "--bench" => {}
             "--worker" => drop(given.next()),
+            "--beside" => {
+                given.next();
+                words.push("--peers".to_owned());
+            }
             _ => words.push(word),
         }
     }

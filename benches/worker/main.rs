@@ -5,8 +5,12 @@
 //! and ratios are taken within a round. Each measurement has a database and workers of its own. One that fails is
 //! reported as such, and ends nothing else.
 
+/// What the peers have done.
+mod beside;
 /// One measurement.
 mod cell;
+/// The files under docs/.
+mod docs;
 /// The server.
 mod lab;
 /// What PostgreSQL can do at all.
@@ -17,6 +21,8 @@ mod machine;
 mod options;
 /// The page with plots.
 mod plots;
+/// The short table.
+mod readme;
 /// Tables and JSON.
 mod report;
 /// What was found.
@@ -30,8 +36,6 @@ mod work;
 /// The worker's process.
 mod worker;
 
-use std::fs;
-use std::path::Path;
 use std::process::ExitCode;
 use std::rc::Rc;
 use std::time::Duration;
@@ -41,12 +45,13 @@ use clap::Parser;
 use indicatif::{MultiProgress, ProgressBar, ProgressDrawTarget, ProgressStyle};
 use uuid::Uuid;
 
+use beside::Beside;
 use cell::{Cell, Found};
+use docs::Outcome;
 use lab::Lab;
 use machine::Machine;
 use options::Options;
 use results::{Failure, Finding, Results};
-use targets::Target;
 
 fn main() -> anyhow::Result<ExitCode> {
     let options = Options::parse();
@@ -60,6 +65,9 @@ fn main() -> anyhow::Result<ExitCode> {
 }
 
 async fn run(options: &Options) -> anyhow::Result<ExitCode> {
+    // What is wrong with the files is said before an hour has gone.
+    docs::check(options)?;
+    let beside = options.beside.as_deref().map(Beside::read).transpose()?;
     let lab = Rc::new(Lab::start(options).await?);
     let machine = Machine::look(&lab, options).await?;
     let bars = MultiProgress::with_draw_target(ProgressDrawTarget::stderr());
@@ -70,9 +78,19 @@ async fn run(options: &Options) -> anyhow::Result<ExitCode> {
         );
     }
     let results = measure(&lab, options, &bars).await?;
-    let targets = targets::judge(&results, options.beside.as_deref())?;
-    print(&machine, &results, &targets);
-    write_out(options, &machine, &results, &targets)?;
+    let targets = targets::judge(&results, beside.as_ref());
+    let outcome = Outcome {
+        machine: &machine,
+        results: &results,
+        targets: &targets,
+        beside: beside.as_ref(),
+    };
+    print(options, outcome);
+    if let Some(path) = &options.json {
+        let json = report::as_json(&machine, &results, &targets);
+        docs::put(path, &format!("{}\n", serde_json::to_string_pretty(&json)?))?;
+    }
+    docs::write(options, outcome)?;
     Ok(if results.failures.is_empty() {
         ExitCode::SUCCESS
     } else {
@@ -204,51 +222,21 @@ fn say(bars: &MultiProgress, text: &str) {
 }
 
 #[expect(clippy::print_stdout, reason = "the results")]
-fn print(machine: &Machine, results: &Results, targets: &[Target]) {
+fn print(options: &Options, outcome: Outcome<'_>) {
+    let Outcome {
+        machine,
+        results,
+        targets,
+        beside,
+    } = outcome;
     println!("{}", report::head(machine));
-    println!("{}", report::targets(targets));
-    println!("{}", report::table(results));
-    println!("{}", report::failures(results));
-}
-
-/// Between these the results stand in benchmarks.md.
-const MARKS: [&str; 2] = ["<!-- results: generated -->", "<!-- end of results -->"];
-
-fn write_out(
-    options: &Options,
-    machine: &Machine,
-    results: &Results,
-    targets: &[Target],
-) -> anyhow::Result<()> {
-    if let Some(path) = &options.json {
-        let json = report::as_json(machine, results, targets);
-        write(path, &format!("{}\n", serde_json::to_string_pretty(&json)?))?;
+    if targets.iter().any(|target| target.found.is_some()) {
+        println!("{}", report::targets(targets));
     }
-    let Some(directory) = &options.docs else {
-        return Ok(());
-    };
-    write(
-        &directory.join("benchmarks.html"),
-        &plots::page(machine, results, targets)?,
-    )?;
-    let path = directory.join("benchmarks.md");
-    let text =
-        fs::read_to_string(&path).with_context(|| format!("{} cannot be read", path.display()))?;
-    let [begin, end] = MARKS;
-    let before = text.split_once(begin).map(|(before, _)| before);
-    let after = text.split_once(end).map(|(_, after)| after);
-    let (Some(before), Some(after)) = (before, after) else {
-        bail!("{} lacks the marks {begin} and {end}", path.display());
-    };
-    let found = [
-        report::head(machine),
-        report::targets(targets),
-        report::table(results),
-    ]
-    .join("\n");
-    write(&path, &format!("{before}{begin}\n{found}{end}{after}"))
-}
-
-fn write(path: &Path, text: &str) -> anyhow::Result<()> {
-    fs::write(path, text).with_context(|| format!("{} cannot be written", path.display()))
+    println!("{}", report::table(results));
+    println!("{}", report::soak(results, &options.sizes().soak));
+    if let Some(beside) = beside {
+        println!("{}", beside.section());
+    }
+    println!("{}", report::failures(results));
 }

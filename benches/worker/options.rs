@@ -17,7 +17,11 @@ pub(crate) const GROUPS: &[(char, &str)] = &[
     ('i', "how late delays end"),
     ('j', "statements, commits and WAL per step"),
     ('k', "after kill -9 of one of two workers"),
+    (SOAK, "an hour of load: whether anything grows"),
 ];
+
+/// The group that only runs when it is asked for.
+pub(crate) const SOAK: char = 'l';
 
 /// Measures the worker beside the limits of the same PostgreSQL. `docs/benchmarks.md` says what and how.
 #[derive(Clone, Debug, Parser)]
@@ -27,22 +31,32 @@ pub(crate) struct Options {
     #[arg(long)]
     pub(crate) quick: bool,
     /// Only these groups, for example a,c (a wake-up, b five nodes, c drain, d several workers, e producers, f long
-    /// workflows, g claim and poll, h idle, i timers, j cost per step, k recovery)
+    /// workflows, g claim and poll, h idle, i timers, j cost per step, k recovery; only if named: l soak)
     #[arg(long, value_delimiter = ',', value_parser = group)]
     pub(crate) only: Vec<char>,
-    /// How often everything is measured, in another order each time [default: 3, with --quick 1]
+    /// Only the soak (group l), for so many minutes after its warm-up; with --only, beside those groups [default: 60]
+    #[arg(long, value_name = "MINUTES", value_parser = minutes)]
+    soak: Option<f64>,
+    /// Executions per second of the soak
+    #[arg(long, value_name = "RATE", default_value_t = 100, value_parser = clap::value_parser!(u32).range(1..=100_000))]
+    soak_rate: u32,
+    /// Hold an old snapshot open during the second third of the soak, which keeps VACUUM from removing anything newer
+    #[arg(long)]
+    soak_snapshot: bool,
+    /// How often everything is measured, in another order each time [default: 2, with --quick or the soak alone 1]
     #[arg(long, value_parser = clap::value_parser!(u32).range(1..=100))]
     rounds: Option<u32>,
     /// Write the results there, as JSON (a relative path counts from the root of the repository)
     #[arg(long, value_name = "FILE")]
     pub(crate) json: Option<PathBuf>,
-    /// Write the page with plots there, and the results into benchmarks.md beside it
+    /// Write the page with plots there, the results into benchmarks.md beside it, and, after a whole run at full size, the
+    /// short table into README.md above it
     #[arg(long, value_name = "DIRECTORY")]
     pub(crate) docs: Option<PathBuf>,
     /// Save the plans of group g there
     #[arg(long, value_name = "DIRECTORY", default_value = "target/bench/plans")]
     pub(crate) plans: PathBuf,
-    /// Results of benches/peers in JSON: the target that is set by the peers is judged by them
+    /// Results of benches/peers in JSON: they stand beside the results, and the target that peers set is judged by them
     #[arg(long, value_name = "FILE")]
     pub(crate) beside: Option<PathBuf>,
     /// The binary to measure [default: the one that is built with the benchmark]
@@ -65,21 +79,65 @@ fn group(text: &str) -> Result<char, String> {
     }
 }
 
+fn minutes(text: &str) -> Result<f64, String> {
+    match text.parse::<f64>() {
+        Ok(minutes) if (0.1..=10_000.0).contains(&minutes) => Ok(minutes),
+        _ => Err(format!("{text:?} is no number from 0.1 to 10000")),
+    }
+}
+
 impl Options {
     /// How often everything is measured.
     pub(crate) fn rounds(&self) -> u32 {
-        self.rounds.unwrap_or(if self.quick { 1 } else { 3 })
+        // One measurement that takes an hour, and is taken once, needs no second round.
+        let is_soak_only = GROUPS
+            .iter()
+            .all(|(group, _)| *group == SOAK || !self.wants(*group));
+        let default = if self.quick || is_soak_only { 1 } else { 2 };
+        self.rounds.unwrap_or(default)
     }
 
     /// Whether a group is asked for.
     pub(crate) fn wants(&self, group: char) -> bool {
-        self.only.is_empty() || self.only.contains(&group)
+        match (group, self.soak) {
+            (SOAK, Some(_)) => true,
+            (SOAK, None) => self.only.contains(&SOAK),
+            (_, Some(_)) => self.only.contains(&group),
+            (_, None) => self.only.is_empty() || self.only.contains(&group),
+        }
+    }
+
+    /// Whether every group of the default run is asked for, at full size.
+    pub(crate) fn is_whole(&self) -> bool {
+        let of_default = |(group, _): &&(char, &str)| *group != SOAK;
+        !self.quick
+            && GROUPS
+                .iter()
+                .filter(of_default)
+                .all(|(group, _)| self.wants(*group))
     }
 
     /// How much is measured, per round.
     pub(crate) fn sizes(&self) -> Sizes {
-        if self.quick { QUICK } else { FULL }
+        let sizes = if self.quick { QUICK } else { FULL };
+        let soak = Soak {
+            minutes: self.soak.unwrap_or(sizes.soak.minutes),
+            per_second: self.soak_rate,
+            with_snapshot: self.soak_snapshot,
+        };
+        Sizes { soak, ..sizes }
     }
+}
+
+/// How long and how hard the soak is.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Soak {
+    /// After the warm-up.
+    pub(crate) minutes: f64,
+    /// Executions.
+    pub(crate) per_second: u32,
+    /// Whether an old snapshot is held open during the second third.
+    pub(crate) with_snapshot: bool,
 }
 
 /// How much is measured, per round.
@@ -115,6 +173,8 @@ pub(crate) struct Sizes {
     pub(crate) counted: i64,
     /// Executions that run when a worker is killed.
     pub(crate) killed: i64,
+    /// What the soak is, unless the command line says otherwise.
+    pub(crate) soak: Soak,
 }
 
 const FULL: Sizes = Sizes {
@@ -133,6 +193,11 @@ const FULL: Sizes = Sizes {
     delays: (1_000, 10.0),
     counted: 2_000,
     killed: 200,
+    soak: Soak {
+        minutes: 60.0,
+        per_second: 100,
+        with_snapshot: false,
+    },
 };
 
 const QUICK: Sizes = Sizes {
@@ -151,4 +216,9 @@ const QUICK: Sizes = Sizes {
     delays: (50, 2.0),
     counted: 100,
     killed: 20,
+    soak: Soak {
+        minutes: 0.5,
+        per_second: 100,
+        with_snapshot: false,
+    },
 };

@@ -11,9 +11,10 @@ use plotters::prelude::{
 };
 
 use crate::machine::Machine;
+use crate::options::Soak;
 use crate::report;
-use crate::results::{Results, Scenario};
-use crate::scenarios::{drain, growth, latency, lookups, producers};
+use crate::results::{Results, Row, Scenario};
+use crate::scenarios::{drain, growth, latency, lookups, producers, soak};
 use crate::{limits, targets::Target};
 
 const SIZE: (u32, u32) = (760, 400);
@@ -28,33 +29,76 @@ struct Plot {
     series: Vec<(String, Vec<(f64, f64)>)>,
 }
 
-/// The page.
+/// The page of the results.
 pub(crate) fn page(
     machine: &Machine,
     results: &Results,
     targets: &[Target],
 ) -> anyhow::Result<String> {
-    let mut text = String::from(
-        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>workflow-worker: benchmarks</title>\n\
-         <style>body{font:16px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em}\
-         pre{overflow-x:auto;font-size:12px}svg{max-width:100%;height:auto}</style></head><body>\n\
-         <h1>workflow-worker: benchmarks</h1>\n",
-    );
-    // Writing to a String cannot fail.
-    writeln!(
-        text,
-        "<p>{}</p>",
-        escape(&report::head(machine).replace(['*', '`'], ""))
-    )
-    .ok();
-    for plot in plots(results) {
-        writeln!(text, "<figure>{}</figure>", draw(&plot)?).ok();
-    }
-    for (title, table) in [
+    let tables = [
         ("Targets", report::targets(targets)),
         ("All figures", report::table(results)),
-    ] {
-        writeln!(text, "<h2>{title}</h2>\n<pre>{}</pre>", escape(&table)).ok();
+    ];
+    html(
+        "workflow-worker: benchmarks",
+        machine,
+        &plots(results),
+        &tables,
+    )
+}
+
+/// The page of the soak.
+pub(crate) fn soak_page(
+    machine: &Machine,
+    results: &Results,
+    plan: &Soak,
+) -> anyhow::Result<String> {
+    let plots: Vec<Plot> = soak::ALL
+        .iter()
+        .map(|scenario| Plot {
+            title: scenario.title.to_owned(),
+            x: "minutes",
+            y: scenario.unit.text(),
+            is_log: false,
+            series: courses(results, scenario),
+        })
+        .filter(|plot| !plot.series.is_empty())
+        .collect();
+    let tables = [("All figures", report::soak(results, plan))];
+    html("workflow-worker: soak", machine, &plots, &tables)
+}
+
+/// By table; those that stay below a fiftieth of the largest are in the table of figures only.
+fn courses(results: &Results, scenario: &Scenario) -> Vec<(String, Vec<(f64, f64)>)> {
+    let most = |row: &Row| row.values().into_iter().fold(0.0, f64::max);
+    let largest = results.of(scenario.key).map(most).fold(0.0, f64::max);
+    results
+        .of(scenario.key)
+        .filter(|row| most(row) >= largest / 50.0)
+        .map(|row| (row.finding.setting.clone(), row.finding.course.clone()))
+        .collect()
+}
+
+fn html(
+    title: &str,
+    machine: &Machine,
+    plots: &[Plot],
+    tables: &[(&str, String)],
+) -> anyhow::Result<String> {
+    let mut text = format!(
+        "<!doctype html>\n<html lang=\"en\"><head><meta charset=\"utf-8\"><title>{title}</title>\n\
+         <style>body{{font:16px/1.5 system-ui,sans-serif;max-width:60em;margin:2em auto;padding:0 1em}}\
+         pre{{overflow-x:auto;font-size:12px}}svg{{max-width:100%;height:auto}}</style></head><body>\n\
+         <h1>{title}</h1>\n",
+    );
+    let plain = |text: &str| escape(&text.replace(['*', '`'], ""));
+    // Writing to a String cannot fail.
+    writeln!(text, "<p>{}</p>", plain(&report::head(machine))).ok();
+    for plot in plots {
+        writeln!(text, "<figure>{}</figure>", draw(plot)?).ok();
+    }
+    for (title, table) in tables {
+        writeln!(text, "<h2>{title}</h2>\n<pre>{}</pre>", escape(table)).ok();
     }
     text.push_str("</body></html>\n");
     Ok(text)
@@ -237,6 +281,10 @@ where
                         .map(|point| Circle::new(*point, 3, color.filled())),
                 )?;
             }
+        }
+        if plot.series.iter().all(|(name, _)| name.is_empty()) {
+            area.present()?;
+            return Ok(());
         }
         chart
             .configure_series_labels()

@@ -5,7 +5,8 @@ use std::fmt::Write;
 use serde_json::{Value, json};
 
 use crate::machine::Machine;
-use crate::results::{OURS, Results, Row, Unit};
+use crate::options::Soak;
+use crate::results::{Finding, OURS, Results, Row, Unit};
 use crate::targets::Target;
 
 /// With three significant digits, or none after the point.
@@ -42,7 +43,7 @@ fn thousands(whole: &str) -> String {
 
 /// What it was measured on, in a few lines.
 pub(crate) fn head(machine: &Machine) -> String {
-    let warning = if machine.quick || machine.worker.contains("debug") {
+    let warning = if machine.quick || machine.is_debug() {
         "\n\n**Small sizes or a debug build: these figures show that the benchmark works, not how fast the worker is.**"
     } else {
         ""
@@ -76,7 +77,8 @@ pub(crate) fn table(results: &Results) -> String {
         .to_vec(),
     ];
     let mut last = "";
-    for row in &results.rows {
+    let shown = |row: &&Row| row.finding.course.is_empty();
+    for row in results.rows.iter().filter(shown) {
         let scenario = row.finding.scenario;
         let title = if scenario.key == last {
             ""
@@ -124,6 +126,93 @@ pub(crate) fn targets(targets: &[Target]) -> String {
     markdown(&lines)
 }
 
+/// So much more in the last third than in the first is still no growth.
+const FLAT: f64 = 1.2;
+
+/// What a figure may be without having grown: autovacuum leaves a table alone below some hundreds of dead rows, and each
+/// index has some pages.
+fn small(unit: Unit) -> f64 {
+    match unit {
+        Unit::Count => 1_000.0,
+        Unit::Mib => 1.0,
+        _ => 0.0,
+    }
+}
+
+/// Each third has some rounds of autovacuum, which looks at a database once a minute.
+const TELLING_MINUTES: f64 = 15.0;
+
+/// The soak: how everything went, and whether it grew. Nothing if there was none.
+pub(crate) fn soak(results: &Results, plan: &Soak) -> String {
+    let head = [
+        "",
+        "table",
+        "unit",
+        "first third",
+        "second third",
+        "last third",
+        "most",
+        "last of first",
+        "",
+    ];
+    let mut lines = vec![head.map(str::to_owned).to_vec()];
+    let mut grown = Vec::new();
+    let mut last = "";
+    for row in &results.rows {
+        let Some([first, second, third]) = row.thirds() else {
+            continue;
+        };
+        let Finding {
+            scenario, setting, ..
+        } = &row.finding;
+        let title = if scenario.key == last {
+            ""
+        } else {
+            scenario.title
+        };
+        last = scenario.key;
+        let is_flat = third <= first * FLAT || third <= small(scenario.unit);
+        if !is_flat {
+            let of = if setting.is_empty() { "" } else { " of " };
+            grown.push(format!("{}{of}{setting}", scenario.title));
+        }
+        let most = row.values().into_iter().fold(0.0, f64::max);
+        let ratio = (first > 0.0).then(|| format!("{}×", number(third / first)));
+        lines.push(vec![
+            title.to_owned(),
+            setting.clone(),
+            scenario.unit.text().to_owned(),
+            number(first),
+            number(second),
+            number(third),
+            number(most),
+            ratio.unwrap_or_default(),
+            if is_flat { "flat" } else { "GROWS" }.to_owned(),
+        ]);
+    }
+    if lines.len() == 1 {
+        return String::new();
+    }
+    let snapshot = if plan.with_snapshot {
+        " An old snapshot was held open during the second third."
+    } else {
+        ""
+    };
+    let verdict = if plan.minutes < TELLING_MINUTES {
+        "**Too short to tell what grows: autovacuum comes once a minute.**".to_owned()
+    } else if grown.is_empty() {
+        "Nothing has grown.".to_owned()
+    } else {
+        format!("**Grown: {}.**", grown.join(", "))
+    };
+    format!(
+        "{} executions per second for {} minutes.{snapshot} {verdict}\n\n{}",
+        plan.per_second,
+        number(plan.minutes),
+        markdown(&lines)
+    )
+}
+
 /// What failed, if anything did.
 pub(crate) fn failures(results: &Results) -> String {
     let mut text = String::new();
@@ -139,7 +228,8 @@ pub(crate) fn failures(results: &Results) -> String {
     text
 }
 
-fn markdown(lines: &[Vec<String>]) -> String {
+/// A table; the first line is its head.
+pub(crate) fn markdown(lines: &[Vec<String>]) -> String {
     let columns = lines.first().map_or(0, Vec::len);
     let widths: Vec<usize> = (0..columns)
         .map(|column| {
@@ -218,13 +308,14 @@ fn row_as_json(machine: &Machine, results: &Results, row: &Row) -> Value {
         "round_medians": medians,
         "values": values,
         "x": finding.x,
+        "course": finding.course,
         "limit": finding.scenario.limit,
         "ratio_to_limit": results.ratio_to_limit(row),
     })
 }
 
 /// What a cell has found, in one line.
-pub(crate) fn summary(found: &[crate::results::Finding]) -> String {
+pub(crate) fn summary(found: &[Finding]) -> String {
     let texts = found.iter().take(4).map(|finding| {
         let unit = finding.scenario.unit;
         let space = if unit == Unit::Count { "" } else { " " };

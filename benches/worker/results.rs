@@ -78,6 +78,8 @@ pub(crate) struct Finding {
     pub(crate) x: Option<f64>,
     /// One or more values.
     pub(crate) values: Vec<f64>,
+    /// Of a soak: the values over the time, in minutes.
+    pub(crate) course: Vec<(f64, f64)>,
 }
 
 impl Finding {
@@ -93,6 +95,20 @@ impl Finding {
             setting: setting.into(),
             x: None,
             values,
+            course: Vec::new(),
+        }
+    }
+
+    /// How a figure of the worker has gone.
+    pub(crate) fn course(
+        scenario: &'static Scenario,
+        setting: impl Into<String>,
+        course: Vec<(f64, f64)>,
+    ) -> Self {
+        let values = course.iter().map(|(_, value)| *value).collect();
+        Self {
+            course,
+            ..Self::ours(scenario, setting, values)
         }
     }
 
@@ -132,6 +148,23 @@ impl Row {
     /// Their median.
     pub(crate) fn median(&self) -> f64 {
         median(&self.values())
+    }
+
+    /// The means of the three thirds of a course. Nothing where it is too short to have three.
+    pub(crate) fn thirds(&self) -> Option<[f64; 3]> {
+        let course = &self.finding.course;
+        let (begin, end) = (course.first()?.0, course.last()?.0);
+        let third = (end - begin) / 3.0;
+        let mean = |number: f64| {
+            let (from, to) = (begin + third * number, begin + third * (number + 1.0));
+            let values: Vec<f64> = course
+                .iter()
+                .filter(|(at, _)| *at >= from && (*at < to || (number > 1.5 && *at <= end)))
+                .map(|(_, value)| *value)
+                .collect();
+            (!values.is_empty()).then(|| values.iter().sum::<f64>() / values.len() as f64)
+        };
+        Some([mean(0.0)?, mean(1.0)?, mean(2.0)?])
     }
 
     /// A quantile, where the unit has a tail.

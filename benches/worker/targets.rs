@@ -2,11 +2,7 @@
 //!
 //! A target that was not measured in this run is said to be so; none is taken for met.
 
-use std::path::Path;
-
-use anyhow::Context;
-use serde_json::Value;
-
+use crate::beside::Beside;
 use crate::limits;
 use crate::results::{Results, Row, Scenario};
 use crate::scenarios::{drain, growth, idle, latency, lookups, producers, recovery};
@@ -53,20 +49,21 @@ impl Target {
     }
 }
 
-/// All of them. `beside`: what `benches/peers/run --json` has written.
-pub(crate) fn judge(results: &Results, beside: Option<&Path>) -> anyhow::Result<Vec<Target>> {
-    let mut targets = of_speed(results, beside)?;
+/// All of them.
+pub(crate) fn judge(results: &Results, beside: Option<&Beside>) -> Vec<Target> {
+    let mut targets = of_speed(results, beside);
     targets.extend(of_growth(results));
     targets.extend(of_robustness(results));
-    Ok(targets)
+    targets
 }
 
-fn median_of(results: &Results, scenario: &Scenario) -> Option<f64> {
+/// The median of a scenario that has one setting.
+pub(crate) fn median_of(results: &Results, scenario: &Scenario) -> Option<f64> {
     results.of(scenario.key).next().map(Row::median)
 }
 
-fn of_speed(results: &Results, beside: Option<&Path>) -> anyhow::Result<Vec<Target>> {
-    Ok(vec![
+fn of_speed(results: &Results, beside: Option<&Beside>) -> Vec<Target> {
+    vec![
         Target::at_most(
             "INSERT committed → first node starts, idle, p50, of the raw NOTIFY round trip",
             2.0,
@@ -83,7 +80,7 @@ fn of_speed(results: &Results, beside: Option<&Path>) -> anyhow::Result<Vec<Targ
             "Durable steps per second, one worker, of the best peer's with durable steps",
             3.0,
             "×",
-            beside.map(against_peers).transpose()?.flatten(),
+            beside.and_then(against_peers),
         ),
         Target::at_least(
             "8 producers beside a busy worker, of those without NOTIFY",
@@ -96,7 +93,7 @@ fn of_speed(results: &Results, beside: Option<&Path>) -> anyhow::Result<Vec<Targ
                 &producers::setting(producers::BUSY_WITHOUT, 8),
             ),
         ),
-    ])
+    ]
 }
 
 fn of_growth(results: &Results) -> Vec<Target> {
@@ -153,39 +150,21 @@ fn worst(row: &Row) -> f64 {
     row.values().into_iter().fold(0.0, f64::max)
 }
 
-fn ratio(results: &Results, key: &str, other: &str) -> Option<f64> {
+/// One scenario divided by another; each has one setting.
+pub(crate) fn ratio(results: &Results, key: &str, other: &str) -> Option<f64> {
     results.ratio(results.of(key).next()?, results.of(other).next()?)
 }
 
-fn between(results: &Results, key: &str, setting: &str, other: &str) -> Option<f64> {
+/// One setting of a scenario divided by another.
+pub(crate) fn between(results: &Results, key: &str, setting: &str, other: &str) -> Option<f64> {
     let at = |setting: &str| results.of(key).find(|row| row.finding.setting == setting);
     results.ratio(at(setting)?, at(other)?)
 }
 
-/// Peers that record each step before the next.
-const DURABLE: [&str; 2] = ["dbos", "underway"];
-
-/// Our best drain of five steps divided by the best of those, both from one run of `benches/peers`.
-fn against_peers(path: &Path) -> anyhow::Result<Option<f64>> {
-    let text = std::fs::read_to_string(path)
-        .with_context(|| format!("--beside: {} cannot be read", path.display()))?;
-    let rows: Vec<Value> = serde_json::from_str(&text).with_context(|| {
-        format!(
-            "--beside: {} holds no results of benches/peers",
-            path.display()
-        )
-    })?;
-    let best_of = |peers: &[&str]| {
-        rows.iter()
-            .filter(|row| {
-                row["scenario"] == drain::FIVE.key && peers.iter().any(|peer| row["peer"] == *peer)
-            })
-            .filter_map(|row| row["median"].as_f64())
-            .fold(None, |best: Option<f64>, rate| {
-                Some(best.map_or(rate, |best| best.max(rate)))
-            })
-    };
-    Ok(best_of(&[crate::results::OURS])
-        .zip(best_of(&DURABLE))
-        .map(|(ours, theirs)| ours / theirs))
+/// Our drain of five steps divided by that of the best peer with durable steps, both of the peers' run. Ours with nodes that
+/// act: each is committed before the next starts, as the peers' steps are.
+fn against_peers(beside: &Beside) -> Option<f64> {
+    let ours = beside.ours(drain::FIVE.key)?;
+    let theirs = beside.best_durable_peer(drain::FIVE.key)?;
+    Some(ours.times_faster_than(theirs))
 }

@@ -13,7 +13,7 @@ use workflow_worker::config::process_variable;
 use crate::lab::Stage;
 
 /// Where what the workers print is kept: warnings and errors.
-const LOG: &str = "target/bench/worker.log";
+pub(crate) const LOG: &str = "target/bench/worker.log";
 const START_LIMIT: Duration = Duration::from_secs(30);
 const STOP_LIMIT: Duration = Duration::from_secs(60);
 
@@ -28,17 +28,8 @@ impl Worker {
     /// Starts it, and waits until it listens.
     pub(crate) async fn start(stage: &Stage, settings: &[(&str, &str)]) -> anyhow::Result<Self> {
         let binary = &stage.lab.binary;
-        let mut child = Command::new(binary)
-            .arg("run")
-            .env_clear()
-            .env("PATH", process_variable("PATH").unwrap_or_default())
-            .env("DATABASE_URL", &stage.url)
-            .env("WORKFLOW_WORKER_LOG", "warn")
+        let mut child = command(stage, &["run"])?
             .envs(settings.iter().copied())
-            .stdin(Stdio::null())
-            .stdout(log_file()?)
-            .stderr(log_file()?)
-            .kill_on_drop(true)
             .spawn()
             .with_context(|| format!("{} cannot be started", binary.display()))?;
         let pid = child.id().context("it has ended already")?;
@@ -113,6 +104,22 @@ impl Worker {
         }
         Ok(kib / 1024.0)
     }
+}
+
+/// A command of the binary on a stage's database. It is killed when its process is dropped.
+pub(crate) fn command(stage: &Stage, arguments: &[&str]) -> anyhow::Result<Command> {
+    let mut command = Command::new(&stage.lab.binary);
+    command
+        .args(arguments)
+        .env_clear()
+        .env("PATH", process_variable("PATH").unwrap_or_default())
+        .env("DATABASE_URL", &stage.url)
+        .env("WORKFLOW_WORKER_LOG", "warn")
+        .stdin(Stdio::null())
+        .stdout(log_file()?)
+        .stderr(log_file()?)
+        .kill_on_drop(true);
+    Ok(command)
 }
 
 /// A process and its descendants.

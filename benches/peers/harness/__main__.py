@@ -1,6 +1,9 @@
 """Measures everybody in rounds, and reports. Called by `run`, which installs and names what is needed."""
 
 import argparse
+import collections
+import collections.abc
+import dataclasses
 import datetime
 import json
 import os
@@ -21,39 +24,71 @@ def progress(text: str) -> None:
     print(f"{datetime.datetime.now():%H:%M:%S} {text}", file=sys.stderr, flush=True)
 
 
-def cells_of(peer: Peer, setting: str, options: argparse.Namespace) -> list:
-    """The measurements of one peer at one setting: title, the scenarios that come of it, and how to take it."""
-    share = lambda total: max(1, round(total / options.rounds))  # noqa: E731
-    sizes = measure.Sizes(
+@dataclasses.dataclass(frozen=True)
+class Cell:
+    """One measurement of one peer at one setting: the scenarios that come of it, on how many databases, and how."""
+
+    title: str
+    scenarios: list
+    take: collections.abc.Callable
+    databases: int = 1
+
+
+def sizes_of(options: argparse.Namespace) -> measure.Sizes:
+    share = lambda total: -(-total // options.rounds)  # noqa: E731
+    return measure.Sizes(
         wake=share(options.wake),
         five=share(options.five),
-        drain=options.drain,
-        five_drain=options.five_drain,
+        drain_seconds=options.drain,
+        longest_drain=options.longest_drain,
         latency_seconds=options.latency,
-        drain_seconds=options.patience,
+        patience=options.patience,
         concurrency=options.concurrency,
         longest_settle=LONGEST_SETTLE[options.quick],
     )
 
-    in_process = peer.settings[setting].get("in_process", False)
 
-    def idle(name: str, steps: int, count: int):
-        def take(url, _settle):
-            found = measure.latency(peer, setting, url, steps, count, sizes)
+def cells_of(peer: Peer, setting: str, sizes: measure.Sizes, lengths: dict, chained: bool) -> list:
+    """The measurements of one peer at one setting. `lengths`: of the drains so far, by steps."""
+    facts = peer.settings[setting]
+    in_process = facts.get("in_process", False)
+
+    def idle(name: str, steps: int, count: int) -> Cell:
+        def take(databases):
+            found = measure.latency(peer, setting, [database.url for database in databases], steps, count, sizes)
             return {f"{name}_{since}": {"samples": samples} for since, samples in found.items()}
 
         scenarios = [f"{name}_from_call"] if in_process else [f"{name}_from_call", f"{name}_from_commit"]
-        return (f"{name} (idle)", scenarios, take)
+        return Cell(f"{name} (idle)", scenarios, take, measure.lanes(facts))
 
-    def full(name: str, steps: int, count: int):
-        def take(url, settle):
-            return {name: measure.drain(peer, setting, url, steps, count, sizes, settle)}
+    def full(name: str, steps: int) -> Cell:
+        def drain(database, count, patience):
+            return measure.drain(peer, setting, database.url, steps, count, sizes.concurrency, patience, database.settle)
 
-        return (f"{name} of {count:,}", [name], take)
+        def take(databases):
+            (database,) = databases
 
-    found = [idle("wake", 1, sizes.wake), idle("five", 5, sizes.five)]
-    if not in_process:
-        found += [full("drain_one", 1, sizes.drain), full("drain_five", 5, sizes.five_drain)]
+            def trial(count, patience):
+                database.renew()
+                return drain(database, count, patience)
+
+            if steps not in lengths:
+                lengths[steps] = measure.size_of(peer, setting, steps, sizes, trial)
+                database.renew()
+            return {name: drain(database, lengths[steps], sizes.patience + 2 * facts["poll_seconds"])}
+
+        return Cell(name, [name], take)
+
+    found = []
+    if not facts.get("only_five"):
+        found.append(idle("wake", 1, sizes.wake))
+        if not in_process:
+            found.append(full("drain_one", 1))
+    # Five jobs of a queue are no execution of five steps.
+    if peer.has_steps or chained:
+        found.append(idle("five", 5, sizes.five))
+        if not in_process:
+            found.append(full("drain_five", 5))
     return found
 
 
@@ -62,26 +97,28 @@ def summary(found: dict) -> str:
     for scenario, values in found.items():
         samples = values.get("samples")
         middle = report.quantile(samples, 0.5) if samples else values["rate"]
-        texts.append(f"{report.number(middle)} {report.SCENARIOS[scenario].unit}")
+        size = f"n {len(samples)}" if samples else f"of {values['count']:,}"
+        texts.append(f"{report.number(middle)} {report.SCENARIOS[scenario].unit} ({size})")
     return ", ".join(texts)
 
 
-def measure_cell(server, results, peer: Peer, setting: str, number: int, cell: tuple) -> None:
-    """Takes one measurement on a database of its own. What goes wrong is a result, too, and ends nothing else."""
-    title, scenarios, take = cell
-    database = "bench"
+def measure_cell(server, results, peer: Peer, setting: str, number: int, cell: Cell) -> None:
+    """Takes one measurement on databases of its own. What goes wrong is a result, too, and ends nothing else."""
+    databases = []
     try:
-        url = server.create(database, template_of(peer, setting))
-        found = take(url, lambda: server.settle(database))
+        for index in range(cell.databases):
+            databases.append(cluster.Database(server, f"bench{index}", template_of(peer, setting)))
+        found = cell.take(databases)
         for scenario, values in found.items():
             results.add(peer.name, setting, scenario, number, values)
-        progress(f"round {number}: {peer.name} {setting}, {title}: {summary(found)}")
+        progress(f"round {number}: {peer.name} {setting}, {cell.title}: {summary(found)}")
     except Failed as error:
-        for scenario in scenarios:
+        for scenario in cell.scenarios:
             results.add(peer.name, setting, scenario, number, {"error": str(error)})
-        progress(f"round {number}: {peer.name} {setting}, {title}: FAILED: {error}")
+        progress(f"round {number}: {peer.name} {setting}, {cell.title}: FAILED: {error}")
     finally:
-        server.drop(database)
+        for database in databases:
+            database.drop()
 
 
 def template_of(peer: Peer, setting: str) -> str:
@@ -100,6 +137,8 @@ def measure_all(server, peers: list, options: argparse.Namespace, logs: pathlib.
             competitors.remove((peer, setting))
     probe = [str(pathlib.Path(os.environ["BENCH_BIN"]) / "probe")]
     limits_url = server.create("limits")
+    sizes = sizes_of(options)
+    lengths = collections.defaultdict(dict)
     for number in range(1, options.rounds + 1):
         progress(f"round {number} of {options.rounds}: the limits of PostgreSQL {server.version}")
         seconds = PROBE_SECONDS / 4 if options.quick else PROBE_SECONDS
@@ -108,7 +147,7 @@ def measure_all(server, peers: list, options: argparse.Namespace, logs: pathlib.
             results.add(limits.PEER, "default", scenario, number, values)
         # Another order in each round, so that nobody always has the same neighbour.
         for peer, setting in random.sample(competitors, len(competitors)):
-            for cell in cells_of(peer, setting, options):
+            for cell in cells_of(peer, setting, sizes, lengths[peer.key, setting], options.chained):
                 measure_cell(server, results, peer, setting, number, cell)
     return results
 
@@ -121,6 +160,8 @@ def environment(server, options: argparse.Namespace) -> dict:
         "postgresql_settings": cluster.SETTINGS,
         "concurrency": options.concurrency,
         "rounds": options.rounds,
+        "quick": options.quick,
+        "whole": not options.quick and set(options.peers) == set(programs()),
         "command": shlex.join(["benches/peers/run", *sys.argv[1:]]),
     }
 

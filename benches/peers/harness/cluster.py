@@ -75,12 +75,6 @@ class Cluster:
     def drop(self, database: str) -> None:
         self._admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(database)))
 
-    def settle(self, database: str) -> None:
-        """The state in which a queue would be found that was filled a while ago."""
-        with psycopg.connect(self.url(database), autocommit=True) as connection:
-            connection.execute("VACUUM ANALYZE")
-            connection.execute("CHECKPOINT")
-
     def close(self) -> None:
         """Stops the server and removes its directory."""
         self._admin.close()
@@ -97,3 +91,25 @@ class Cluster:
             log = getattr(self, "root", None)
             raise SystemExit(f"PostgreSQL does not start: {rest or 'its supervisor ended'} (log: {log and log / 'log'})")
         return rest
+
+
+class Database:
+    """A copy of a template, to be measured on."""
+
+    def __init__(self, server: Cluster, name: str, template: str):
+        self._server, self._name, self._template = server, name, template
+        self.url = server.create(name, template)
+
+    def renew(self) -> None:
+        """A copy anew, under the same address."""
+        self.drop()
+        self._server.create(self._name, self._template)
+
+    def settle(self) -> None:
+        """The state in which a queue would be found that was filled a while ago."""
+        with psycopg.connect(self.url, autocommit=True) as connection:
+            connection.execute("VACUUM ANALYZE")
+            connection.execute("CHECKPOINT")
+
+    def drop(self) -> None:
+        self._server.drop(self._name)

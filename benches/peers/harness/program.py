@@ -93,6 +93,7 @@ class Peer:
         self._logs = logs
         facts = json.loads(run(command + ["describe"], logs / f"{key}-describe.log"))
         self.name, self.version, self.five_steps = facts["peer"], facts["version"], facts["five_steps"]
+        self.has_steps = facts["has_steps"]
         self.settings, self.pending, self.failed = facts["settings"], facts["pending"], facts["failed"]
 
     def log(self, setting: str):

@@ -147,7 +147,7 @@ impl Counts {
 }
 
 /// The file in sql/queries that a counted statement is, by the comment that it opens with.
-fn name_of(text: &str) -> Option<&'static str> {
+pub(super) fn name_of(text: &str) -> Option<&'static str> {
     workflow_worker::store::sql::ALL
         .iter()
         .find(|statement| {

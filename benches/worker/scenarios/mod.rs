@@ -8,6 +8,7 @@ pub(crate) mod latency;
 pub(crate) mod lookups;
 pub(crate) mod producers;
 pub(crate) mod recovery;
+pub(crate) mod soak;
 mod timers;
 
 use crate::cell::Cell;
@@ -46,6 +47,16 @@ pub(crate) const ORDER: &[&Scenario] = &[
     &costs::WAL,
     &recovery::RECOVERY,
     &recovery::LOST,
+    &soak::RATE,
+    &soak::LATENCY,
+    &soak::CLAIM,
+    &soak::RECORD,
+    &soak::DEAD,
+    &soak::LIVE,
+    &soak::TABLES,
+    &soak::INDEXES,
+    &soak::MEMORY,
+    &soak::CPU,
 ];
 
 /// Every measurement of a round.
@@ -60,6 +71,7 @@ pub(crate) fn cells(sizes: &Sizes) -> Vec<Cell> {
         timers::cells(),
         costs::cells(),
         recovery::cells(),
+        soak::cells(),
     ]
     .into_iter()
     .flatten()

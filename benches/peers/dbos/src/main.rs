@@ -24,7 +24,7 @@ const APP: &str = "bench";
 const QUEUE: &str = "bench";
 const VERSION: &str = "bench";
 const FLOW: &str = "flow";
-const DESCRIPTION: &str = r#"{"peer": "DBOS (Rust)", "version": "0.5.0", "five_steps": "five durable steps",
+const DESCRIPTION: &str = r#"{"peer": "DBOS (Rust)", "version": "0.5.0", "five_steps": "five durable steps", "has_steps": true,
  "settings": {"default": {"text": "queue polled every 1 s, no limit", "poll_seconds": 1},
               "best": {"text": "queue polled every 10 ms, no limit, pool 50", "poll_seconds": 0.01, "settle_seconds": 12},
               "direct": {"text": "started in the worker's own process", "poll_seconds": 0, "in_process": true}},

@@ -2,7 +2,7 @@
 //!
 //! default  what `Worker::run` has, but for the concurrency: woken by NOTIFY, polls once a minute. The pool is the
 //!          user's to choose: twice the concurrency and four, because each task holds one connection and needs more.
-//! best     <https://docs.rs/underway/0.2.0/underway/worker/struct.Worker.html>: `set_concurrency_limit(30)` and
+//! best     <https://docs.rs/underway/0.2.0/underway/worker/struct.Worker.html>: `set_concurrency_limit(32)` and
 //!          `run_every(5 ms)`. A notification or a tick starts one more task loop, up to the limit; a queue that was
 //!          filled before the worker started is taken up by ticks only, so `run` needs minutes to reach its concurrency.
 //!
@@ -20,10 +20,10 @@ use underway::{Job, To};
 
 type Flow = Job<Item, Arc<Tally>>;
 
-const BEST_CONCURRENCY: usize = 30;
-const DESCRIPTION: &str = r#"{"peer": "underway", "version": "0.2.0", "five_steps": "five durable steps",
+const BEST_CONCURRENCY: usize = 32;
+const DESCRIPTION: &str = r#"{"peer": "underway", "version": "0.2.0", "five_steps": "five durable steps", "has_steps": true,
  "settings": {"default": {"text": "as Worker::run has it, concurrency {concurrency}", "poll_seconds": 0},
-              "best": {"text": "concurrency 30, run_every(5 ms), pool 64", "poll_seconds": 0}},
+              "best": {"text": "concurrency 32, run_every(5 ms), pool 64", "poll_seconds": 0}},
  "pending": "SELECT EXISTS (SELECT FROM underway.task WHERE state IN ('pending', 'in_progress'))",
  "failed": "SELECT count(*) FROM underway.task WHERE state IN ('failed', 'cancelled')"}"#;
 
