@@ -5,12 +5,14 @@
 //! rolled back. The plans are saved; the pages that they touch are reported as well, since those do not depend on noise.
 
 use std::fs;
+use std::future::poll_fn;
 use std::path::Path;
 
 use anyhow::Context;
+use chrono::NaiveDateTime;
 use serde_json::Value;
-use tokio_postgres::Client;
 use tokio_postgres::types::{ToSql, Type};
+use tokio_postgres::{AsyncMessage, Client, NoTls};
 use uuid::Uuid;
 use workflow_worker::store::sql::{self, Statement};
 
@@ -148,15 +150,16 @@ async fn measure(stage: &Stage, background: Background, count: i64, worker: Uuid
     // A session of its own, so that each background meets the same caches in it.
     let client = stage.client().await?;
     let mut found = Vec::new();
-    let claim: [&(dyn ToSql + Sync); 2] = [&worker, &CLAIMED];
-    let poll: [&(dyn ToSql + Sync); 2] = [&worker, &LOOK_BACK_SECONDS];
+    let first = None::<NaiveDateTime>;
+    let claim: [&(dyn ToSql + Sync); 3] = [&worker, &CLAIMED, &first];
+    let poll: [&(dyn ToSql + Sync); 3] = [&worker, &LOOK_BACK_SECONDS, &first];
     for (statement, parameters, [time, pages]) in [
         (sql::CLAIM, claim, [&CLAIM, &CLAIM_PAGES]),
         (sql::NEXT_DUE, poll, [&POLL, &POLL_PAGES]),
     ] {
         let (mut times, mut touched) = (Vec::new(), Vec::new());
         for _ in 0..stage.sizes().lookups {
-            let plan = explain(&client, &statement, &parameters, "FORMAT JSON").await?;
+            let plan = explain(&client, &statement, &parameters).await?;
             let plan: Value = serde_json::from_str(&plan)?;
             let top = plan.get(0).context("no plan")?;
             let planning = top["Planning Time"].as_f64().context("no planning time")?;
@@ -169,11 +172,11 @@ async fn measure(stage: &Stage, background: Background, count: i64, worker: Uuid
             touched.push(pages_of(&top["Plan"]).context("no buffers")?);
             stage.progress.tick();
         }
-        let text = explain(&client, &statement, &parameters, "FORMAT TEXT").await?;
+        let plans = nested_plans(&stage.url, &statement, &parameters).await?;
         save(
             &stage.lab.plans,
             &format!("{} {setting}", statement.name),
-            &text,
+            &plans.join("\n\n"),
         )?;
         let x = count as f64;
         found.push(Finding::ours(time, setting.clone(), times).at(x));
@@ -182,30 +185,66 @@ async fn measure(stage: &Stage, background: Background, count: i64, worker: Uuid
     Ok(found)
 }
 
-/// Runs a statement, tells how the server did it, and takes it back.
+/// Runs a statement, tells what it cost the server, and takes it back. The statements are functions: of the time and the pages
+/// it is the sum.
 async fn explain(
     client: &Client,
     statement: &Statement,
     parameters: &[&(dyn ToSql + Sync)],
-    format: &str,
 ) -> anyhow::Result<String> {
     let text = format!(
-        "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, {format}) {}",
+        "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {}",
         statement.text
     );
-    let typed: Vec<(&(dyn ToSql + Sync), Type)> = parameters
+    client.batch_execute("BEGIN").await?;
+    let row = client
+        .query_typed(&text, &typed(statement, parameters))
+        .await?;
+    client.batch_execute("ROLLBACK").await?;
+    let plan: Value = row.first().context("no plan")?.try_get(0)?;
+    Ok(plan.to_string())
+}
+
+/// The plans of the statements inside a function, as `auto_explain` tells them.
+async fn nested_plans(
+    url: &str,
+    statement: &Statement,
+    parameters: &[&(dyn ToSql + Sync)],
+) -> anyhow::Result<Vec<String>> {
+    let (client, mut connection) = tokio_postgres::connect(url, NoTls).await?;
+    let heard = tokio::spawn(async move {
+        let mut plans = Vec::new();
+        while let Some(message) = poll_fn(|context| connection.poll_message(context)).await {
+            if let AsyncMessage::Notice(notice) = message? {
+                plans.push(notice.message().to_owned());
+            }
+        }
+        Ok::<_, tokio_postgres::Error>(plans)
+    });
+    client
+        .batch_execute(
+            "LOAD 'auto_explain'; SET auto_explain.log_level = notice; SET auto_explain.log_nested_statements = on;
+             SET auto_explain.log_analyze = on; SET auto_explain.log_timing = off; SET auto_explain.log_buffers = on;
+             BEGIN; SET LOCAL auto_explain.log_min_duration = 0",
+        )
+        .await?;
+    client
+        .query_typed(statement.text, &typed(statement, parameters))
+        .await?;
+    client.batch_execute("ROLLBACK").await?;
+    drop(client);
+    Ok(heard.await??)
+}
+
+fn typed<'a>(
+    statement: &Statement,
+    parameters: &[&'a (dyn ToSql + Sync)],
+) -> Vec<(&'a (dyn ToSql + Sync), Type)> {
+    parameters
         .iter()
         .copied()
         .zip(statement.types.iter().cloned())
-        .collect();
-    client.batch_execute("BEGIN").await?;
-    let rows = client.query_typed(&text, &typed).await?;
-    client.batch_execute("ROLLBACK").await?;
-    let lines = rows.iter().map(|row| match row.try_get::<_, String>(0) {
-        Ok(line) => Ok(line),
-        Err(_) => row.try_get::<_, Value>(0).map(|value| value.to_string()),
-    });
-    Ok(lines.collect::<Result<Vec<_>, _>>()?.join("\n"))
+        .collect()
 }
 
 fn pages_of(plan: &Value) -> Option<f64> {
