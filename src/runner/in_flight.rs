@@ -248,6 +248,14 @@ mod tests {
         perform(Arc::new(registry), call)
     }
 
+    /// With a stretch that does not end while the test runs.
+    fn unhurried() -> InFlight {
+        InFlight {
+            in_place_until: Some(clock::monotonic() + Duration::from_secs(3_600)),
+            ..InFlight::default()
+        }
+    }
+
     fn start(in_flight: &mut InFlight, token: u32, does: &str, acts: bool) {
         let cancel = CancellationToken::new();
         in_flight.start(TokenId(token), work(token, does), acts, cancel);
@@ -263,9 +271,7 @@ mod tests {
 
     #[tokio::test]
     async fn nodes_that_are_ready_at_once_cost_no_task_and_end_in_their_order() {
-        let mut in_flight = InFlight::default();
-        // The test's own time must not end the stretch.
-        in_flight.in_place_until = Some(clock::monotonic() + Duration::from_secs(3_600));
+        let mut in_flight = unhurried();
         for token in 0..5 {
             start(&mut in_flight, token, "", false);
         }
@@ -296,8 +302,7 @@ mod tests {
 
     #[tokio::test]
     async fn a_panic_in_place_fails_its_node_alone() {
-        let mut in_flight = InFlight::default();
-        in_flight.in_place_until = Some(clock::monotonic() + Duration::from_secs(3_600));
+        let mut in_flight = unhurried();
         start(&mut in_flight, 1, "panic", false);
         start(&mut in_flight, 2, "", false);
         let (token, result) = next(&mut in_flight).unwrap();
@@ -325,8 +330,7 @@ mod tests {
 
     #[tokio::test]
     async fn what_is_stopped_brings_no_result() {
-        let mut in_flight = InFlight::default();
-        in_flight.in_place_until = Some(clock::monotonic() + Duration::from_secs(3_600));
+        let mut in_flight = unhurried();
         start(&mut in_flight, 1, "", false);
         start(&mut in_flight, 2, "", false);
         start(&mut in_flight, 3, "hang", false);
