@@ -2,6 +2,7 @@
 
 use anyhow::Context;
 use tokio::signal::unix::{SignalKind, signal};
+use tokio::task::JoinSet;
 use tokio_util::sync::CancellationToken;
 
 use super::output;
@@ -32,7 +33,10 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
     let mut terminate = signal(SignalKind::terminate()).context("SIGTERM cannot be caught")?;
     let mut interrupt = signal(SignalKind::interrupt()).context("SIGINT cannot be caught")?;
     let worker = Worker::build(config, Telemetry::default())?;
-    let running = worker.run(stop.clone());
+    // In a task: the thread that this function runs on is not one of the runtime's own, and to hand the dispatcher its
+    // wake-up and each of its answers there would take a futex call and a change of threads every time.
+    let mut running = JoinSet::new();
+    running.spawn(worker.run(stop.clone()));
     let signals = async {
         tokio::select! {
             _ = terminate.recv() => {}
@@ -45,7 +49,12 @@ pub(super) async fn run(config: Config) -> anyhow::Result<()> {
         }
     };
     tokio::select! {
-        ended = running => Ok(ended?),
+        ended = running.join_next() => match ended {
+            Some(Ok(ended)) => Ok(ended?),
+            Some(Err(error)) => Err(error).context("the worker broke"),
+            // It holds one task until that has ended.
+            None => Ok(()),
+        },
         () = signals => {
             output::error("a second signal: exiting now; what runs is taken over by other workers");
             exit_now()

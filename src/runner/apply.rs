@@ -104,9 +104,7 @@ impl Drive {
     /// Stops the nodes that the engine has cancelled.
     pub(super) fn stop_dropped(&mut self) {
         for dropped in self.machine.take_dropped() {
-            if let Some(task) = self.tasks.remove(&dropped.token) {
-                task.stop();
-            }
+            self.in_flight.stop(dropped.token);
             if let Some(awaited) = &dropped.awaited {
                 self.retire(awaited);
             }

@@ -1,19 +1,16 @@
 //! The loop of one execution: commands out, events in, records between.
 
-use std::collections::{HashMap, VecDeque};
+use std::collections::VecDeque;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use tokio::task::{AbortHandle, JoinError, JoinSet};
-use tokio_util::sync::CancellationToken;
-
 use super::Ended;
 use super::graphs::StoredGraph;
-use super::perform::Performed;
+use super::in_flight::InFlight;
 use super::report::Report;
 use super::session::Session;
 use super::waits::Waits;
-use crate::engine::{Command, Event as EngineEvent, Machine, TokenId};
+use crate::engine::{Command, Event as EngineEvent, Machine};
 use crate::host::state_json::View;
 use crate::ids::{NodeId, Timestamp};
 use crate::store::claim::HostWrite;
@@ -51,32 +48,14 @@ pub(super) enum Ending {
     Release,
 }
 
-/// A node in flight.
-pub(super) struct Task {
-    pub(super) abort: AbortHandle,
-    /// Whether it can be seen from outside.
-    pub(super) acts: bool,
-    /// Tells what the node may have set going.
-    pub(super) cancel: CancellationToken,
-}
-
-impl Task {
-    pub(super) fn stop(&self) {
-        self.cancel.cancel();
-        self.abort.abort();
-    }
-}
-
 /// A running execution.
 pub(super) struct Drive {
     pub(super) session: Session,
     pub(super) machine: Machine,
     pub(super) view: View,
     pub(super) graph: Arc<StoredGraph>,
-    /// Tasks of their own, so that they go on while this one records or looks; aborted when dropped.
-    pub(super) in_flight: JoinSet<Performed>,
-    /// The same by token: how each is stopped alone.
-    pub(super) tasks: HashMap<TokenId, Task>,
+    /// The nodes that run. They go on while this records or looks.
+    pub(super) in_flight: InFlight,
     /// What the engine wants done and is not begun yet.
     pub(super) queued: VecDeque<Command>,
     pub(super) hold: Hold,
@@ -109,8 +88,7 @@ impl Drive {
             machine,
             view,
             graph,
-            in_flight: JoinSet::new(),
-            tasks: HashMap::new(),
+            in_flight: InFlight::default(),
             queued: VecDeque::new(),
             hold: Hold::No,
             current_node,
@@ -183,7 +161,7 @@ impl Drive {
             return true;
         }
         if self.queued.is_empty() {
-            return self.report.is_ripe() || self.tasks.values().any(|task| task.acts);
+            return self.report.is_ripe() || self.in_flight.any_acts();
         }
         self.report.is_ripe() || self.queued.iter().any(|command| self.acts(command))
     }
@@ -267,8 +245,12 @@ impl Drive {
         self.session.is_debugged && (self.has_done || has_others)
     }
 
-    /// Waits for whatever comes next.
+    /// Waits for whatever comes next, unless something has come in place.
     async fn wait(&mut self) -> Result<(), Ended> {
+        if self.in_flight.has_ended() {
+            self.take_ended();
+            return Ok(());
+        }
         if self.in_flight.is_empty() {
             // A deadline has passed just now: the engine has new commands.
             return Ok(());
@@ -286,12 +268,8 @@ impl Drive {
         let hurry = self.session.interrupts.hurry.clone();
         let is_draining = drain.is_cancelled();
         tokio::select! {
-            Some(ended) = self.in_flight.join_next() => {
-                self.take(ended);
-                // Others that are ready by now share the commit.
-                while let Some(ended) = self.in_flight.try_join_next() {
-                    self.take(ended);
-                }
+            () = self.in_flight.wait() => {
+                self.take_ended();
                 Ok(())
             }
             () = at(deadline), if deadline.is_some() => {
@@ -318,33 +296,19 @@ impl Drive {
         }
     }
 
-    fn take(&mut self, ended: Result<Performed, JoinError>) {
-        match ended {
-            Ok(performed) => {
-                let EngineEvent::NodeFinished { token, .. } = &performed.event else {
-                    return;
-                };
-                // Otherwise it was cancelled when it had just ended.
-                if let Some(task) = self.tasks.remove(token) {
-                    self.report.has_acted |= task.acts;
-                    self.note_waits(&performed);
-                    self.apply(performed.event);
-                }
-            }
-            Err(error) if error.is_cancelled() => {}
-            // `perform` catches panics, so this is the runtime going down.
-            Err(error) => tracing::debug!("a node's task ended without a result: {error}"),
+    /// Tells the engine of all that has ended by now, so that it shares the commit.
+    fn take_ended(&mut self) {
+        while let Some((performed, acts)) = self.in_flight.next_ended() {
+            self.report.has_acted |= acts;
+            self.note_waits(&performed);
+            self.apply(performed.event);
         }
     }
 
     /// Cancels what is in flight. What it would have brought is not recorded; its tokens stay where they are, so that
     /// it runs again if the execution goes on.
     pub(super) fn abandon(&mut self) {
-        for task in self.tasks.values() {
-            task.stop();
-        }
-        self.tasks.clear();
-        self.in_flight = JoinSet::new();
+        self.in_flight.stop_all();
     }
 
     /// Somebody has ended the execution: what is not yet recorded goes with the record that takes it off the run queue.

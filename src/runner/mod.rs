@@ -17,6 +17,7 @@ mod apply;
 mod conclude;
 mod drive;
 pub mod graphs;
+mod in_flight;
 pub mod interrupt;
 mod limit;
 mod look;

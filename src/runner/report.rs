@@ -157,7 +157,8 @@ impl Drive {
             waits: std::mem::take(&mut self.waits.news),
         };
         let brings_graph = matches!(&news.graph, Some((_, Some(_source))));
-        let sent = self.session.send(&news, disposition).await;
+        let sent = self.session.send(news, disposition).await;
+        self.in_flight.note_wait();
         match sent {
             Sent::Committed | Sent::HostChanged => {
                 self.report.is_graph_recorded = true;

@@ -148,31 +148,31 @@ impl Session {
     }
 
     /// Makes a record durable. Waits while the database is away and while somebody else has locked the host row.
-    pub(super) async fn send(&mut self, news: &News, disposition: Disposition) -> Sent {
+    pub(super) async fn send(&mut self, news: News, disposition: Disposition) -> Sent {
+        let record = Arc::new(Record {
+            revision: self.revision,
+            host_version: self.host_version,
+            host_status: self.host_status.clone(),
+            checkpoint: news.checkpoint,
+            graph: news.graph,
+            input: news.input,
+            steps: news.steps,
+            log: news.log,
+            closing_log: news.closing_log,
+            publish: news.publish,
+            disposition,
+            requests: news.waits.requests,
+            consumed: news.waits.consumed,
+            children: news.waits.children,
+            cancelled_children: news.waits.cancelled_children,
+            ..Record::new(self.worker, self.claimed.execution_id, self.claimed.fence)
+        });
         let mut wait = BLOCKED_WAIT.0;
         loop {
-            let record = Record {
-                revision: self.revision,
-                host_version: self.host_version,
-                host_status: self.host_status.clone(),
-                checkpoint: news.checkpoint.clone(),
-                graph: news.graph.clone(),
-                input: news.input.clone(),
-                steps: news.steps.clone(),
-                log: news.log.clone(),
-                closing_log: news.closing_log.clone(),
-                publish: news.publish.clone(),
-                disposition,
-                requests: news.waits.requests.clone(),
-                consumed: news.waits.consumed.clone(),
-                children: news.waits.children.clone(),
-                cancelled_children: news.waits.cancelled_children.clone(),
-                ..Record::new(self.worker, self.claimed.execution_id, self.claimed.fence)
-            };
-            match self.tools.writer.record(record).await {
+            match self.tools.writer.record(Arc::clone(&record)).await {
                 Ok(Recorded::Committed) => {
                     self.revision += 1;
-                    if let Some(publish) = &news.publish {
+                    if let Some(publish) = &record.publish {
                         self.host_status.clone_from(&publish.status);
                     }
                     return Sent::Committed;
@@ -251,7 +251,7 @@ impl Session {
 
     /// Parks an execution whose row says that it is to wait, and leaves the row as it is.
     pub(super) async fn park_as_found(&mut self) -> Ended {
-        match self.send(&News::default(), Disposition::Park(None)).await {
+        match self.send(News::default(), Disposition::Park(None)).await {
             Sent::Committed => Ended::Parked { until: None },
             // Resumed at this very moment, perhaps: the next claim looks afresh.
             Sent::HostChanged | Sent::Refused(_) => self.give_back().await,
@@ -263,7 +263,7 @@ impl Session {
     pub(super) async fn give_back(&mut self) -> Ended {
         tokio::time::sleep(GIVE_BACK_WAIT).await;
         loop {
-            match self.send(&News::default(), Disposition::Release).await {
+            match self.send(News::default(), Disposition::Release).await {
                 Sent::Committed => return Ended::Drained,
                 Sent::HostChanged => {
                     if matches!(self.look().await, Look::Gone) {

@@ -45,7 +45,7 @@ impl Session {
             news.checkpoint = restored
                 .as_ref()
                 .and_then(|(machine, _)| self.checkpoint_text(machine, true));
-            match self.send(&news, Disposition::Finish).await {
+            match self.send(news, Disposition::Finish).await {
                 Sent::Committed => {
                     let id = self.claimed.execution_id;
                     self.tools.telemetry.emit(Event::ExecutionStopped {
@@ -101,7 +101,7 @@ impl Session {
                 publish: Some(publish),
                 ..News::default()
             };
-            match self.send(&news, Disposition::Finish).await {
+            match self.send(news, Disposition::Finish).await {
                 Sent::Committed => {
                     self.tools.telemetry.emit(Event::ExecutionFailed {
                         id: self.claimed.execution_id,

@@ -6,11 +6,11 @@ use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
-use super::drive::{Drive, Hold, Task};
+use super::drive::{Drive, Hold};
 use super::perform::{Call, Performed};
 use super::waits::perform_checked;
 use crate::activities::{Context, Node};
-use crate::engine::{Command, Event as EngineEvent, FailureKind, GraphNode, NodeResult, TokenId};
+use crate::engine::{Command, Event as EngineEvent, FailureKind, GraphNode, NodeResult};
 use crate::host::log_entry::{Level, LogEntry};
 use crate::host::mocks::{MOCK_RESULTS, Mocks};
 use crate::ids::{self, Visit};
@@ -75,7 +75,8 @@ impl Drive {
             };
             self.report.log(LogEntry::mocked(&node, now));
             let performed = Performed { event, child: None };
-            self.spawn(token, std::future::ready(performed), false, cancel);
+            let work = std::future::ready(performed);
+            self.in_flight.start(token, work, false, cancel);
             return;
         }
         // A re-check is not a new start for the people who read the log.
@@ -110,23 +111,8 @@ impl Drive {
             limit: self.session.tools.node_timeout,
         };
         let tools = Arc::clone(&self.session.tools);
-        self.spawn(token, perform_checked(tools, call), acts, cancel);
-    }
-
-    fn spawn(
-        &mut self,
-        token: TokenId,
-        work: impl Future<Output = Performed> + Send + 'static,
-        acts: bool,
-        cancel: CancellationToken,
-    ) {
-        let abort = self.in_flight.spawn(work);
-        let task = Task {
-            abort,
-            acts,
-            cancel,
-        };
-        self.tasks.insert(token, task);
+        let work = perform_checked(tools, call);
+        self.in_flight.start(token, work, acts, cancel);
     }
 
     /// In test mode: how the node ends without being run. Mocks that cannot be read fail the node: nothing is run for real

@@ -7,6 +7,7 @@
 mod batch;
 
 use std::collections::HashMap;
+use std::sync::Arc;
 use std::time::Duration;
 
 use backoff::backoff::Backoff;
@@ -35,7 +36,8 @@ pub enum RecordError {
 }
 
 struct Job {
-    record: Record,
+    /// Shared with the runner, which may have to send it again.
+    record: Arc<Record>,
     answer: oneshot::Sender<Result<Recorded, RecordError>>,
 }
 
@@ -47,7 +49,7 @@ pub struct WriterHandle {
 
 impl WriterHandle {
     /// Makes a record durable. Returns after its commit; not before the database answers, however long that takes.
-    pub async fn record(&self, record: Record) -> Result<Recorded, RecordError> {
+    pub async fn record(&self, record: Arc<Record>) -> Result<Recorded, RecordError> {
         let (answer, answered) = oneshot::channel();
         self.queue
             .send(Job { record, answer })
@@ -88,7 +90,7 @@ impl Writer {
             .await
             > 0
         {
-            for batch in batch::split(std::mem::take(&mut gathered), |job| &job.record) {
+            for batch in batch::split(std::mem::take(&mut gathered), |job| &*job.record) {
                 self.write(batch).await;
             }
         }
@@ -130,7 +132,8 @@ impl Writer {
         let Some(worker) = batch.first().map(|job| job.record.worker) else {
             return Ok(Vec::new());
         };
-        let mut pending: Vec<Record> = batch.iter().map(|job| job.record.clone()).collect();
+        let mut pending: Vec<Arc<Record>> =
+            batch.iter().map(|job| Arc::clone(&job.record)).collect();
         let mut known = HashMap::new();
         let mut outcome = outcome;
         let mut outage = Outage::new(&self.telemetry);
@@ -188,7 +191,7 @@ impl Writer {
     async fn look_up(
         &self,
         worker: WorkerId,
-        pending: &mut Vec<Record>,
+        pending: &mut Vec<Arc<Record>>,
         known: &mut HashMap<ExecutionId, Recorded>,
     ) -> Result<(), StoreError> {
         for (execution, is_held) in self.store.was_recorded(worker, pending).await? {

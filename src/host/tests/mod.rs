@@ -15,6 +15,28 @@ fn a_time_has_six_digits_and_no_zone() {
 }
 
 #[test]
+fn a_time_is_written_as_chrono_writes_it() {
+    let seconds = [
+        -62_167_219_200,
+        -62_167_219_201,
+        -1,
+        0,
+        951_782_399,
+        253_402_300_799,
+        253_402_300_800,
+    ];
+    for (second, nanos) in seconds
+        .into_iter()
+        .flat_map(|second| [0, 7_000, 999_999_999].map(|nanos| (second, nanos)))
+        .chain([(1_483_228_799, 1_500_000_000)])
+    {
+        let at = crate::ids::Timestamp::from_timestamp(second, nanos).unwrap();
+        let expected = at.format("%Y-%m-%dT%H:%M:%S%.6f").to_string();
+        assert_eq!(iso_time(at), expected);
+    }
+}
+
+#[test]
 fn a_nul_is_replaced_and_the_text_that_looks_like_one_is_not() {
     for text in [
         "a\u{0}b",

@@ -91,7 +91,7 @@ struct ChildColumns {
 }
 
 impl Columns {
-    pub(super) fn of(records: &[Record]) -> Self {
+    pub(super) fn of<'a>(records: impl IntoIterator<Item = &'a Record>) -> Self {
         let mut columns = Self::default();
         for record in records {
             columns.push(record);

@@ -2,6 +2,7 @@
 
 mod columns;
 
+use std::borrow::Borrow;
 use std::collections::HashMap;
 
 use chrono::NaiveDateTime;
@@ -171,12 +172,12 @@ pub enum Recorded {
 
 impl Store {
     /// Makes records durable in one commit. All must be of one worker. The answers are in the order of the records.
-    pub async fn record(
+    pub async fn record<R: Borrow<Record>>(
         &self,
         worker: WorkerId,
-        records: &[Record],
+        records: &[R],
     ) -> Result<Vec<Recorded>, StoreError> {
-        let columns = Columns::of(records);
+        let columns = Columns::of(records.iter().map(Borrow::borrow));
         let rows = self
             .query(&sql::RECORD, &columns.parameters(&worker.0))
             .await?;
@@ -185,7 +186,7 @@ impl Store {
             .iter()
             .map(|record| {
                 answers
-                    .get(&record.execution_id.0)
+                    .get(&record.borrow().execution_id.0)
                     .copied()
                     .unwrap_or(Recorded::Stale)
             })
@@ -193,11 +194,12 @@ impl Store {
     }
 
     /// Which of these records are in, after the answer to their commit was lost, and whether their lease is still held.
-    pub async fn was_recorded(
+    pub async fn was_recorded<R: Borrow<Record>>(
         &self,
         worker: WorkerId,
-        records: &[Record],
+        records: &[R],
     ) -> Result<HashMap<ExecutionId, bool>, StoreError> {
+        let records: Vec<&Record> = records.iter().map(Borrow::borrow).collect();
         let ids: Vec<Uuid> = records.iter().map(|record| record.execution_id.0).collect();
         let fences: Vec<i64> = records.iter().map(|record| record.fence.0).collect();
         let revisions: Vec<i32> = records.iter().map(|record| record.revision + 1).collect();
