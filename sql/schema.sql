@@ -301,13 +301,14 @@ $$;
 
 COMMENT ON FUNCTION workflow_worker.checked_subject(kind text, subject text) IS 'The subject of a limit as the table of limits holds it';
 
-CREATE FUNCTION workflow_worker.claim(worker uuid, slots bigint) RETURNS TABLE(execution_id uuid, is_claimed boolean, limit_keys text[], fence bigint, revision integer, host_version integer, rescues integer, graph_hash bytea, checkpoint text, host_row_exists boolean, workflow_id uuid, workflow_version integer, execution_name text, status text, started_at timestamp without time zone, is_completed boolean, current_node_id text, execution_state text, retry_count integer, has_next_retry boolean, is_retry_due boolean, workflow_row_version text, depth integer, cancel_reason text, timed_from timestamp with time zone, replay_of uuid, replay_from text, late_by_ms double precision)
+CREATE FUNCTION workflow_worker.claim(worker uuid, slots bigint, from_place timestamp without time zone) RETURNS TABLE(execution_id uuid, is_claimed boolean, limit_keys text[], fence bigint, revision integer, host_version integer, rescues integer, graph_hash bytea, checkpoint text, host_row_exists boolean, workflow_id uuid, workflow_version integer, execution_name text, status text, started_at timestamp without time zone, is_completed boolean, current_node_id text, execution_state text, retry_count integer, has_next_retry boolean, is_retry_due boolean, workflow_row_version text, depth integer, cancel_reason text, timed_from timestamp with time zone, replay_of uuid, replay_from text, late_by_ms double precision, place timestamp without time zone, took_ms double precision)
     LANGUAGE plpgsql ROWS 10
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
     SET enable_seqscan TO 'off'
     SET enable_bitmapscan TO 'off'
     SET enable_mergejoin TO 'off'
+    SET enable_material TO 'off'
     SET jit TO 'off'
     AS $$
 #variable_conflict use_column
@@ -324,6 +325,7 @@ BEGIN
         WHERE queued.ready
           AND queued.worker_id IS NULL
           AND queued.held_by IS NULL
+          AND (queued.run_at AT TIME ZONE 'UTC') - queued.priority * interval '1 minute' >= coalesce(from_place, '-infinity')
           AND EXISTS (SELECT FROM workflow_worker.workers WHERE workers.id = worker)
         ORDER BY (queued.run_at AT TIME ZONE 'UTC') - queued.priority * interval '1 minute', queued.execution_id
         LIMIT slots
@@ -360,6 +362,7 @@ BEGIN
             held_by = NULL
         FROM timed_rows
         WHERE queued.execution_id = timed_rows.execution_id
+          AND queued.execution_id = ANY (ARRAY(SELECT timed_rows.execution_id FROM timed_rows))
           AND timed_rows.execution_id NOT IN (SELECT due.execution_id FROM due)
     )
     SELECT
@@ -387,10 +390,12 @@ BEGIN
             held_by = NULL
         FROM unnest(chosen, fences) WITH ORDINALITY AS its (execution_id, fence, number)
         WHERE queued.execution_id = its.execution_id
+          AND queued.execution_id = ANY (chosen)
           AND coalesce((places #>> ARRAY[its.execution_id::text, 'is_taken'])::boolean, true)
         RETURNING
             queued.execution_id, queued.fence, queued.revision, queued.host_version, queued.rescues, queued.graph_hash,
-            queued.checkpoint, queued.timed_from, queued.replay_of, queued.replay_from, queued.run_at, its.number
+            queued.checkpoint, queued.timed_from, queued.replay_of, queued.replay_from, queued.run_at, queued.priority,
+            its.number
     )
     SELECT
         claimed.execution_id,
@@ -426,11 +431,16 @@ BEGIN
         claimed.replay_from,
         -- How long it has been due. (The column takes infinity, and one such row must not stop the claims.)
         (extract(epoch FROM clock_timestamp() - least(greatest(claimed.run_at, '0001-01-01'), clock_timestamp())) * 1000)
-            ::double precision
+            ::double precision,
+        -- Within what any clock can hold, too; one that is earlier begins the queue all the same.
+        greatest((claimed.run_at AT TIME ZONE 'UTC') - claimed.priority * interval '1 minute', '0001-01-01'),
+        (extract(epoch FROM clock_timestamp() - statement_timestamp()) * 1000)::double precision
     FROM claimed
-    LEFT JOIN public.workflowexecution AS host ON host.id = claimed.execution_id
-    LEFT JOIN public.workflow ON workflow.id = host.workflow_id
-    LEFT JOIN workflow_worker.children AS child ON child.child_id = claimed.execution_id
+    LEFT JOIN public.workflowexecution AS host ON host.id = claimed.execution_id AND host.id = ANY (chosen)
+    LEFT JOIN LATERAL (
+        SELECT its.xmin, its.ctid FROM public.workflow AS its WHERE its.id = host.workflow_id OFFSET 0
+    ) AS workflow ON true
+    LEFT JOIN workflow_worker.children AS child ON child.child_id = claimed.execution_id AND child.child_id = ANY (chosen)
     ORDER BY claimed.number;
 
     IF places IS NOT NULL THEN
@@ -444,7 +454,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION workflow_worker.claim(worker uuid, slots bigint) IS 'Takes due executions under a lease';
+COMMENT ON FUNCTION workflow_worker.claim(worker uuid, slots bigint, from_place timestamp without time zone) IS 'Takes due executions under a lease';
 
 CREATE FUNCTION workflow_worker.claim_key(workflow uuid, wanted text, new_id uuid) RETURNS uuid
     LANGUAGE plpgsql
@@ -882,6 +892,7 @@ CREATE FUNCTION workflow_worker.first_without_room(its_keys text[], rooms intege
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET plan_cache_mode TO 'auto'
     AS $$
 DECLARE
     ahead integer;
@@ -1410,6 +1421,7 @@ CREATE FUNCTION workflow_worker.let_go(wanted_key text, to_run integer, to_start
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET plan_cache_mode TO 'auto'
     AS $$
 DECLARE
     left_to_run integer := least(to_run, at_most);
@@ -1465,6 +1477,7 @@ CREATE FUNCTION workflow_worker.limit_with(wanted_key text, OUT max_running inte
     LANGUAGE plpgsql STABLE
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET plan_cache_mode TO 'auto'
     AS $$
 BEGIN
     SELECT limits.max_running, limits.max_starts, limits.per
@@ -1484,6 +1497,7 @@ CREATE FUNCTION workflow_worker.limits_on(executions uuid[]) RETURNS TABLE(execu
     LANGUAGE plpgsql STABLE ROWS 10
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET plan_cache_mode TO 'auto'
     AS $$
 BEGIN
     RETURN QUERY
@@ -1699,7 +1713,7 @@ $$;
 
 COMMENT ON FUNCTION workflow_worker.mirror_schedules(schedules uuid[]) IS 'Takes over what others have done to rows of workflowschedule';
 
-CREATE FUNCTION workflow_worker.next_due(worker uuid, look_back double precision) RETURNS TABLE(is_due boolean, next_run_at timestamp with time zone, next_schedule_at timestamp with time zone, is_holding boolean, is_limit_waited_for boolean, next_opening_at timestamp with time zone, is_missing boolean, triggers_are_off boolean, database_time timestamp with time zone)
+CREATE FUNCTION workflow_worker.next_due(worker uuid, look_back double precision, from_place timestamp without time zone) RETURNS TABLE(is_due boolean, next_run_at timestamp with time zone, next_schedule_at timestamp with time zone, is_holding boolean, is_limit_waited_for boolean, next_opening_at timestamp with time zone, is_missing boolean, triggers_are_off boolean, database_time timestamp with time zone)
     LANGUAGE plpgsql ROWS 1
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
@@ -1725,6 +1739,7 @@ BEGIN
             SELECT true
             FROM workflow_worker.run_queue
             WHERE ready AND worker_id IS NULL AND held_by IS NULL
+              AND (run_at AT TIME ZONE 'UTC') - priority * interval '1 minute' >= coalesce(from_place, '-infinity')
             ORDER BY (run_at AT TIME ZONE 'UTC') - priority * interval '1 minute', execution_id
             LIMIT 1
         ) IS NOT NULL AS is_due,
@@ -1742,7 +1757,9 @@ BEGIN
                 FROM workflow_worker.schedule_states AS state
                 WHERE cardinality(state.waiting) > 0
                   AND NOT EXISTS (
-                      SELECT FROM workflow_worker.run_queue AS queued WHERE queued.execution_id = state.last_execution_id))
+                      SELECT FROM workflow_worker.run_queue AS queued
+                      WHERE queued.execution_id = state.last_execution_id
+                      OFFSET 0))
             THEN now()
             ELSE (
                 SELECT greatest(state.due_at, now())
@@ -1770,7 +1787,10 @@ BEGIN
         ) AS next_opening_at,
         CASE WHEN look_back IS NULL THEN false ELSE EXISTS (
             SELECT FROM newest
-            WHERE NOT EXISTS (SELECT FROM workflow_worker.run_queue AS queued WHERE queued.execution_id = newest.id)
+            -- OFFSET 0, here and above: one look-up each. As a join it would read all of the queue for each row, if it was
+            -- planned while the queue was empty.
+            WHERE NOT EXISTS (
+                SELECT FROM workflow_worker.run_queue AS queued WHERE queued.execution_id = newest.id OFFSET 0)
         ) END AS is_missing,
         -- Then nothing tells of inserts, pauses, resumes, signals and schedules, and the poll has to find them all.
         CASE WHEN look_back IS NULL THEN false ELSE (
@@ -1787,7 +1807,7 @@ BEGIN
 END
 $$;
 
-COMMENT ON FUNCTION workflow_worker.next_due(worker uuid, look_back double precision) IS 'What is due now, and what comes due next';
+COMMENT ON FUNCTION workflow_worker.next_due(worker uuid, look_back double precision, from_place timestamp without time zone) IS 'What is due now, and what comes due next';
 
 CREATE FUNCTION workflow_worker.note_of(by text, comment text, data jsonb) RETURNS json
     LANGUAGE plpgsql IMMUTABLE
@@ -1810,6 +1830,7 @@ CREATE FUNCTION workflow_worker.note_opening(wanted_key text) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET plan_cache_mode TO 'auto'
     AS $$
 DECLARE
     bounds CONSTANT record := workflow_worker.limit_with(wanted_key);
@@ -1845,6 +1866,7 @@ CREATE FUNCTION workflow_worker.note_start(wanted_key text) RETURNS void
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET plan_cache_mode TO 'auto'
     AS $$
 BEGIN
     INSERT INTO workflow_worker.limit_starts (limit_key, seq, taken_at)
@@ -1949,6 +1971,8 @@ CREATE FUNCTION workflow_worker.record(worker uuid, record_execution uuid[], rec
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET plan_cache_mode TO 'force_generic_plan'
     SET enable_seqscan TO 'off'
+    SET enable_mergejoin TO 'off'
+    SET enable_nestloop TO 'off'
     SET jit TO 'off'
     AS $$
 #variable_conflict use_column
@@ -2041,19 +2065,22 @@ BEGIN
             SELECT record.execution_id, family.parent_id AS relative_id, false AS is_child, true AS is_at_end
             FROM unnest(record_execution, record_disposition) AS record (execution_id, disposition)
             JOIN workflow_worker.children AS family ON family.child_id = record.execution_id
-            WHERE record.disposition = 'finish' AND family.is_awaited
+            WHERE record.disposition = 'finish' AND family.is_awaited AND family.child_id = ANY (record_execution)
             UNION ALL
             SELECT record.execution_id, family.child_id, true, true
             FROM unnest(record_execution, record_disposition) AS record (execution_id, disposition)
             JOIN workflow_worker.children AS family ON family.parent_id = record.execution_id
-            WHERE record.disposition = 'finish' AND family.is_awaited
+            WHERE record.disposition = 'finish' AND family.is_awaited AND family.parent_id = ANY (record_execution)
             UNION ALL
             SELECT unwanted.execution_id, family.child_id, true, false
             FROM unnest(unwanted_parent, unwanted_child) AS unwanted (execution_id, child_id)
             JOIN workflow_worker.children AS family
               ON family.child_id = unwanted.child_id AND family.parent_id = unwanted.execution_id
+            WHERE family.child_id = ANY (unwanted_child)
         ) AS related
-        WHERE EXISTS (SELECT FROM workflow_worker.run_queue AS queued WHERE queued.execution_id = related.relative_id);
+        -- OFFSET 0: one look-up each.
+        WHERE EXISTS (
+            SELECT FROM workflow_worker.run_queue AS queued WHERE queued.execution_id = related.relative_id OFFSET 0);
 
         SELECT
             coalesce(array_agg(queued.execution_id), '{}'),
@@ -2085,7 +2112,8 @@ BEGIN
             SELECT handled.execution_id
             FROM unnest(handled_execution, handled_signal) AS handled (execution_id, signal_id)
             JOIN public.workflowsignal AS there ON there.id = handled.signal_id
-            WHERE handled.signal_id NOT IN (SELECT signal.id FROM signal));
+            WHERE there.id = ANY (handled_signal)
+              AND handled.signal_id NOT IN (SELECT signal.id FROM signal));
     END IF;
     IF cardinality(start_workflow) > 0 THEN
         obstructed := obstructed || ARRAY(
@@ -2193,6 +2221,7 @@ BEGIN
           ON record.execution_id = handled.execution_id
         WHERE record.is_held
           AND there.id = handled.signal_id
+          AND there.id = ANY (handled_signal)
           AND there.execution_id = handled.execution_id;
     END IF;
     -- Before the parent leaves the run queue: the child has its priority.
@@ -2265,6 +2294,7 @@ BEGIN
                 END
             FROM change
             WHERE queued.execution_id = change.execution_id
+              AND queued.execution_id = ANY (record_execution || told)
             RETURNING
                 change.is_woken OR change.disposition = 'release' AS is_due,
                 queued.worker_id IS NOT NULL AND change.is_told AS is_interrupted
@@ -2281,6 +2311,7 @@ BEGIN
                 AS record (execution_id, is_held, is_current, fence, revision, checkpoint, graph_hash, disposition,
                            status, host_status)
             WHERE queued.execution_id = record.execution_id
+              AND queued.execution_id = ANY (record_execution)
               AND record.is_held
               AND record.is_current
               AND record.disposition = 'finish'
@@ -2346,6 +2377,7 @@ BEGIN
             AS record (execution_id, is_held, is_current, disposition, host_status, status, current_node_id,
                        execution_state, error_message, retry_count, next_retry_at)
         WHERE host_row.id = record.execution_id
+          AND host_row.id = ANY (record_execution)
           AND record.is_held
           AND record.is_current
           AND record.status IS NOT NULL;
@@ -2371,6 +2403,7 @@ BEGIN
             WHERE record.is_held AND record.is_current AND record.disposition = 'finish'
         ) AS verdict (child_id, reason)
         WHERE child.child_id = verdict.child_id
+          AND child.child_id = ANY (record_execution || told)
           -- The first reason is the one that counts.
           AND (child.cancel_reason IS NULL) <> (verdict.reason IS NULL);
     END IF;
@@ -2722,6 +2755,7 @@ CREATE FUNCTION workflow_worker.room_under(wanted_key text, OUT to_run integer, 
     LANGUAGE plpgsql
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET plan_cache_mode TO 'auto'
     AS $$
 DECLARE
     bounds record;
@@ -3288,6 +3322,7 @@ CREATE FUNCTION workflow_worker.take_places(executions uuid[], fences bigint[]) 
     LANGUAGE plpgsql ROWS 10
     SET search_path TO 'pg_catalog', 'pg_temp'
     SET enable_seqscan TO 'off'
+    SET plan_cache_mode TO 'auto'
     AS $$
 DECLARE
     need_executions uuid[];
@@ -3339,7 +3374,12 @@ BEGIN
             its.keys,
             its.keys <@ locked AS is_mine
         FROM unnest(executions, fences) AS given (execution_id, fence)
-        JOIN workflow_worker.run_queue AS queued ON queued.execution_id = given.execution_id
+        CROSS JOIN LATERAL (
+            SELECT its_row.fence, its_row.revision, its_row.run_at, its_row.priority
+            FROM workflow_worker.run_queue AS its_row
+            WHERE its_row.execution_id = given.execution_id
+            OFFSET 0
+        ) AS queued
         CROSS JOIN LATERAL (
             SELECT array_agg(need.limit_key ORDER BY need.limit_key) AS keys
             FROM unnest(need_executions, need_keys) AS need (execution_id, limit_key)

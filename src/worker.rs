@@ -309,7 +309,7 @@ impl Worker {
             gate: Arc::clone(&shared.gate),
             identity: shared.identity.clone(),
             hearing: shared.hearing.clone(),
-            slots: Slots::new(worker.concurrency),
+            slots: Slots::new(worker.concurrency, Arc::clone(&shared.waker)),
             tools: Arc::new(tools),
             pulse: Arc::clone(&shared.pulse),
             clock: Arc::clone(&shared.clock),

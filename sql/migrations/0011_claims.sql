@@ -15,7 +15,8 @@
 -- false is one that was put to wait for a limit instead. `from_place`: rows before that place in the order of the queue are
 -- not looked at (NULL: all are). While somebody holds an old snapshot (a dump, say), each row that has left the queue since
 -- then stays in the index, before those that are due, and each claim has to pass it: with 100,000 of them a claim takes 180 ms,
--- and 1.3 ms from the place of the last one.
+-- and 1.3 ms from the place of the last one. What comes before that place meanwhile (a higher priority) is found by the next
+-- claim without it: whoever names a place has to make such a one every second, and before it sleeps.
 --
 -- Index: run_queue_due, read up to `slots` rows deep, and run_queue_timed, up to 100 rows deeper, whatever else is in the
 -- table. The settings see to it: a plan that was made while the tables were small, and is kept, would read all of them later.
@@ -35,7 +36,7 @@ RETURNS TABLE (
     execution_name text, status text, started_at timestamp, is_completed boolean, current_node_id text,
     execution_state text, retry_count integer, has_next_retry boolean, is_retry_due boolean, workflow_row_version text,
     depth integer, cancel_reason text, timed_from timestamptz, replay_of uuid, replay_from text,
-    late_by_ms double precision, place timestamp)
+    late_by_ms double precision, place timestamp, took_ms double precision)
 ROWS 10
 LANGUAGE plpgsql VOLATILE
 SET search_path = pg_catalog, pg_temp
@@ -167,7 +168,9 @@ BEGIN
         -- How long it has been due. (The column takes infinity, and one such row must not stop the claims.)
         (extract(epoch FROM clock_timestamp() - least(greatest(claimed.run_at, '0001-01-01'), clock_timestamp())) * 1000)
             ::double precision,
-        (claimed.run_at AT TIME ZONE 'UTC') - claimed.priority * interval '1 minute'
+        -- Within what any clock can hold, too; one that is earlier begins the queue all the same.
+        greatest((claimed.run_at AT TIME ZONE 'UTC') - claimed.priority * interval '1 minute', '0001-01-01'),
+        (extract(epoch FROM clock_timestamp() - statement_timestamp()) * 1000)::double precision
     FROM claimed
     LEFT JOIN public.workflowexecution AS host ON host.id = claimed.execution_id AND host.id = ANY (chosen)
     LEFT JOIN LATERAL (
@@ -187,6 +190,135 @@ BEGIN
 END
 $$;
 COMMENT ON FUNCTION workflow_worker.claim(uuid, bigint, timestamp) IS 'Takes due executions under a lease';
+
+------------------------------------------------------------------------------------------------------------------
+-- As in 0005, and: each row is looked up by its key, whatever the tables looked like when the plan was made.
+CREATE OR REPLACE FUNCTION workflow_worker.take_places(executions uuid[], fences bigint[])
+RETURNS TABLE (execution_id uuid, is_taken boolean, is_held boolean, limit_keys text[])
+ROWS 10
+LANGUAGE plpgsql VOLATILE
+SET search_path = pg_catalog, pg_temp
+SET enable_seqscan = off
+AS $$
+DECLARE
+    need_executions uuid[];
+    need_keys text[];
+    -- What is locked, and how many more may run and start there.
+    locked text[] := '{}';
+    to_run integer[] := '{}';
+    to_start integer[] := '{}';
+    candidate record;
+    room record;
+    key text;
+    full_key text;
+    nth integer;
+    freed integer := 0;
+BEGIN
+    SELECT array_agg(need.execution_id), array_agg(need.limit_key)
+    INTO need_executions, need_keys
+    FROM workflow_worker.limits_on(executions) AS need;
+    IF need_keys IS NULL THEN
+        RETURN;
+    END IF;
+    FOR key IN SELECT DISTINCT need FROM unnest(need_keys) AS need LOOP
+        IF pg_try_advisory_xact_lock(hashtext('workflow_worker.limits'), hashtext(key)) THEN
+            locked := array_append(locked, key);
+        END IF;
+    END LOOP;
+    -- What they were promised they are about to get.
+    DELETE FROM workflow_worker.limit_uses AS used
+    USING unnest(need_executions, need_keys) AS need (execution_id, limit_key)
+    WHERE used.limit_key = need.limit_key
+      AND used.execution_id = need.execution_id
+      AND used.fence = 0
+      AND NOT EXISTS (
+          SELECT
+          FROM unnest(need_executions, need_keys) AS other (execution_id, limit_key)
+          WHERE other.execution_id = need.execution_id AND other.limit_key <> ALL (locked));
+    FOREACH key IN ARRAY locked LOOP
+        room := workflow_worker.room_under(key);
+        to_run := array_append(to_run, room.to_run);
+        to_start := array_append(to_start, room.to_start);
+    END LOOP;
+
+    FOR candidate IN
+        SELECT
+            given.execution_id,
+            given.fence,
+            (queued.fence IS NULL AND queued.revision = 0)::integer AS novelty,
+            (queued.run_at AT TIME ZONE 'UTC') - queued.priority * interval '1 minute' AS place,
+            its.keys,
+            its.keys <@ locked AS is_mine
+        FROM unnest(executions, fences) AS given (execution_id, fence)
+        CROSS JOIN LATERAL (
+            SELECT its_row.fence, its_row.revision, its_row.run_at, its_row.priority
+            FROM workflow_worker.run_queue AS its_row
+            WHERE its_row.execution_id = given.execution_id
+            OFFSET 0
+        ) AS queued
+        CROSS JOIN LATERAL (
+            SELECT array_agg(need.limit_key ORDER BY need.limit_key) AS keys
+            FROM unnest(need_executions, need_keys) AS need (execution_id, limit_key)
+            WHERE need.execution_id = given.execution_id
+        ) AS its
+        WHERE its.keys IS NOT NULL
+        ORDER BY novelty, place, given.execution_id
+    LOOP
+        execution_id := candidate.execution_id;
+        is_taken := false;
+        is_held := false;
+        limit_keys := candidate.keys;
+        IF candidate.is_mine THEN
+            full_key := workflow_worker.first_without_room(
+                candidate.keys,
+                ARRAY(
+                    SELECT CASE WHEN candidate.novelty = 1 THEN least(to_run[where_it_is], to_start[where_it_is])
+                                ELSE to_run[where_it_is] END
+                    FROM unnest(candidate.keys) WITH ORDINALITY AS its (its_key, its_number)
+                    CROSS JOIN LATERAL array_position(locked, its.its_key) AS where_it_is
+                    ORDER BY its.its_number),
+                candidate.novelty, candidate.place, candidate.execution_id);
+            IF full_key IS NULL THEN
+                is_taken := true;
+                FOREACH key IN ARRAY candidate.keys LOOP
+                    nth := array_position(locked, key);
+                    to_run[nth] := to_run[nth] - 1;
+                    INSERT INTO workflow_worker.limit_uses (limit_key, execution_id, fence)
+                    VALUES (key, candidate.execution_id, candidate.fence);
+                    IF candidate.novelty = 1 AND to_start[nth] IS NOT NULL THEN
+                        to_start[nth] := to_start[nth] - 1;
+                        PERFORM workflow_worker.note_start(key);
+                    END IF;
+                END LOOP;
+            ELSE
+                is_held := true;
+                UPDATE workflow_worker.run_queue AS queued
+                SET held_by = full_key, ready = true
+                WHERE queued.execution_id = candidate.execution_id;
+            END IF;
+        END IF;
+        RETURN NEXT;
+    END LOOP;
+
+    FOR number IN 1..cardinality(locked) LOOP
+        freed := freed + workflow_worker.let_go(locked[number], to_run[number], to_start[number], 100);
+        PERFORM workflow_worker.note_opening(locked[number]);
+    END LOOP;
+    IF freed > 0 THEN
+        PERFORM pg_notify('workflow_worker', '');
+    END IF;
+END
+$$;
+
+-- What a claim calls is planned by its own rules, and not by those of the claim, which it would take over.
+ALTER FUNCTION workflow_worker.take_places(uuid[], bigint[]) SET plan_cache_mode = auto;
+ALTER FUNCTION workflow_worker.limits_on(uuid[]) SET plan_cache_mode = auto;
+ALTER FUNCTION workflow_worker.limit_with(text) SET plan_cache_mode = auto;
+ALTER FUNCTION workflow_worker.room_under(text) SET plan_cache_mode = auto;
+ALTER FUNCTION workflow_worker.let_go(text, integer, integer, integer) SET plan_cache_mode = auto;
+ALTER FUNCTION workflow_worker.note_opening(text) SET plan_cache_mode = auto;
+ALTER FUNCTION workflow_worker.first_without_room(text[], integer[], integer, timestamp, uuid) SET plan_cache_mode = auto;
+ALTER FUNCTION workflow_worker.note_start(text) SET plan_cache_mode = auto;
 
 ------------------------------------------------------------------------------------------------------------------
 -- Says whether anything is due, when the next timed execution will be, when the scheduler has to look next, whether the
@@ -247,7 +379,9 @@ BEGIN
                 FROM workflow_worker.schedule_states AS state
                 WHERE cardinality(state.waiting) > 0
                   AND NOT EXISTS (
-                      SELECT FROM workflow_worker.run_queue AS queued WHERE queued.execution_id = state.last_execution_id))
+                      SELECT FROM workflow_worker.run_queue AS queued
+                      WHERE queued.execution_id = state.last_execution_id
+                      OFFSET 0))
             THEN now()
             ELSE (
                 SELECT greatest(state.due_at, now())
@@ -275,7 +409,10 @@ BEGIN
         ) AS next_opening_at,
         CASE WHEN look_back IS NULL THEN false ELSE EXISTS (
             SELECT FROM newest
-            WHERE NOT EXISTS (SELECT FROM workflow_worker.run_queue AS queued WHERE queued.execution_id = newest.id)
+            -- OFFSET 0, here and above: one look-up each. As a join it would read all of the queue for each row, if it was
+            -- planned while the queue was empty.
+            WHERE NOT EXISTS (
+                SELECT FROM workflow_worker.run_queue AS queued WHERE queued.execution_id = newest.id OFFSET 0)
         ) END AS is_missing,
         -- Then nothing tells of inserts, pauses, resumes, signals and schedules, and the poll has to find them all.
         CASE WHEN look_back IS NULL THEN false ELSE (

@@ -7,7 +7,8 @@
 -- Several statements and not one, so that nobody pays for what he does not use: most records have neither relatives nor
 -- signals nor children. All that is written was locked by the first ones, so that the later ones see it as those did.
 --
--- Index: the primary keys, children_parent. The settings see to it, as above.
+-- Index: the primary keys, children_parent. The settings see to it, with the conditions with ANY; nothing is compared each
+-- with each.
 -- Race-free: a record whose worker, fence or revision is no longer current changes nothing (the row is missing in the
 -- answer). Where the host row was changed by somebody else since the runner looked (`is_current` false), the steps
 -- are recorded, as are requests, children and signals dealt with, but host row and lease stay as they are: the runner
@@ -59,7 +60,7 @@ SET search_path = pg_catalog, pg_temp
 SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_mergejoin = off
-SET enable_material = off
+SET enable_nestloop = off
 SET jit = off
 AS $$
 #variable_conflict use_column

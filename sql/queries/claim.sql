@@ -8,5 +8,5 @@ SELECT
     execution_id, is_claimed, limit_keys, fence, revision, host_version, rescues, graph_hash, checkpoint, host_row_exists,
     workflow_id, workflow_version, execution_name, status, started_at, is_completed, current_node_id, execution_state,
     retry_count, has_next_retry, is_retry_due, workflow_row_version, depth, cancel_reason, timed_from, replay_of,
-    replay_from, late_by_ms, place
+    replay_from, late_by_ms, place, took_ms
 FROM workflow_worker.claim($1, $2, $3);

@@ -3,6 +3,7 @@
 use std::collections::HashSet;
 use std::time::{Duration, Instant};
 
+use super::shortcut::Shortcut;
 use super::vigil::{Streak, Vigil};
 use crate::ids::{ExecutionId, Fence};
 
@@ -26,6 +27,8 @@ pub(super) struct Agenda {
     pub(super) has_backlog: bool,
     /// Claims in a row that found less than was due.
     pub(super) fruitless: u32,
+    /// Where the next claim begins.
+    pub(super) shortcut: Shortcut,
     /// What the last look has claimed.
     pub(super) claimed: usize,
     /// How this worker learns of new executions.
@@ -49,6 +52,7 @@ impl Agenda {
             has_met_limits: false,
             has_backlog: false,
             fruitless: 0,
+            shortcut: Shortcut::default(),
             claimed: 0,
             vigil: Vigil::Deaf,
             streak: Streak::new(now),

@@ -1,13 +1,16 @@
 //! WHO runs it: wait for a wake-up, claim as many due executions as there are free slots, give each a runner.
 //!
-//! It claims never more than it has slots: an execution that waits in a worker cannot be taken by an idle one. It is
-//! the only part that claims, and it stops the worker's work by not claiming. Each wake-up has its reason; what only
-//! the poll has found counts as a missed wake-up.
+//! It claims never more than it has free slots: an execution that waits in a worker cannot be taken by an idle one. What
+//! waits for the commit of its last record has left its slot and is held all the same (`runner::slots` has the bounds): it
+//! is told of interrupts, counts under limits and is handed back at the end like what runs. The dispatcher is the only
+//! part that claims, and it stops the worker's work by not claiming. Each wake-up has its reason; what only the poll has
+//! found counts as a missed wake-up.
 
 mod admission;
 mod agenda;
+mod claim;
 mod place;
-mod slots;
+mod shortcut;
 mod stop;
 mod upkeep;
 mod vigil;
@@ -24,16 +27,16 @@ use crate::clock::{self, DatabaseClock};
 use crate::ids::Timestamp;
 use crate::lease::Pulse;
 use crate::runner::interrupt::Running;
-use crate::runner::{Ended, Runner, Tools};
-use crate::store::claim::{Claim, NextDue};
+pub use crate::runner::slots::Slots;
+use crate::runner::{Ended, Tools};
+use crate::store::claim::NextDue;
 use crate::store::workers::{Hearing, Identity};
 use crate::store::{Store, StoreError};
 use crate::telemetry::{Event, Telemetry};
 use crate::wake::gate::Gate;
 use crate::wake::{Cause, Causes, Waker};
 use agenda::{Agenda, FIRST_ERROR_WAIT};
-use place::Place;
-pub use slots::{Slot, Slots};
+use claim::Floor;
 use stop::unless_stopped;
 
 /// How often all runnable host rows are compared with the run queue. The newest are looked at with each poll.
@@ -42,8 +45,10 @@ const FULL_REPAIR_INTERVAL: Duration = Duration::from_secs(60);
 /// the way.
 const MISSED_AFTER_MS: f64 = 250.0;
 /// After a claim that found less than was due (others hold locks on those rows), the first wait before the next look;
-/// doubled each time, up to a second.
+/// doubled each time, up to [`MAX_FRUITLESS_WAIT`].
 const FRUITLESS_WAIT: Duration = Duration::from_millis(1);
+/// See [`FRUITLESS_WAIT`].
+const MAX_FRUITLESS_WAIT: Duration = Duration::from_secs(1);
 
 /// The dispatcher's settings.
 #[derive(Clone, Copy, Debug)]
@@ -106,14 +111,21 @@ impl Dispatcher {
             if let Some(until) = running.take_nearest() {
                 self.plan_at(&mut agenda, until);
             }
-            let look = self.look(causes, &mut agenda, &running, &mut tasks, (&drain, &hurry));
+            let floor = Floor {
+                running: &running,
+                tasks: &mut tasks,
+                tokens: (&drain, &hurry),
+            };
+            let look = self.look(causes, &mut agenda, floor);
             // A claim that is under way when the stop comes is let end: what it has taken is handed back at once.
             let Some(looked) = unless_stopped(look, &stop).await else {
                 break;
             };
-            self.pulse.running.store(running.len(), Ordering::Relaxed);
+            self.tell_pulse(&running);
             self.note(looked, &mut agenda);
             self.keep_vigil(causes, &mut agenda).await;
+            self.slots
+                .set_awaited(agenda.has_backlog || agenda.vigil.looks_by_itself());
         }
         self.stop(tasks, &mut agenda, &running, (&drain, &hurry))
             .await;
@@ -124,15 +136,15 @@ impl Dispatcher {
         &self,
         causes: Causes,
         agenda: &mut Agenda,
-        running: &Arc<Running>,
-        tasks: &mut JoinSet<Ended>,
-        tokens: (&CancellationToken, &CancellationToken),
+        floor: Floor<'_>,
     ) -> Result<(), StoreError> {
         let now = clock::monotonic();
+        let running = floor.running;
         agenda.claimed = 0;
         let is_poll = now >= agenda.next_poll;
         if is_poll {
             agenda.next_poll = now + self.settings.poll_interval;
+            agenda.shortcut.forget();
         }
         let next = if is_poll {
             Some(self.next_due().await?)
@@ -164,10 +176,10 @@ impl Dispatcher {
         let has_room = causes.contains(Cause::Capacity)
             && (agenda.has_backlog || agenda.vigil.looks_by_itself());
         if is_announced || is_due_by_time || has_room {
-            return self.claim(agenda, running, tasks, tokens, false).await;
+            return self.claim(agenda, floor, false).await;
         }
         if is_missing || next.is_some_and(|next| next.is_due) {
-            return self.claim(agenda, running, tasks, tokens, true).await;
+            return self.claim(agenda, floor, true).await;
         }
         if let Some(next) = next {
             self.plan(agenda, &next);
@@ -176,105 +188,12 @@ impl Dispatcher {
         Ok(())
     }
 
-    /// Claims into the free slots, and starts a runner for each.
-    async fn claim(
-        &self,
-        agenda: &mut Agenda,
-        running: &Arc<Running>,
-        tasks: &mut JoinSet<Ended>,
-        (drain, hurry): (&CancellationToken, &CancellationToken),
-        only_by_poll: bool,
-    ) -> Result<(), StoreError> {
-        let mut slots = self.slots.take_free();
-        let identity = self.identity.borrow().clone();
-        agenda.has_backlog = slots.is_empty();
-        if slots.is_empty() || identity.void.is_cancelled() {
-            return Ok(());
-        }
-        let claim = self.store.claim(identity.id, slots.len()).await?;
-        agenda.claimed = claim.claimed.len();
-        self.tell_scheduler(&claim.next);
-        let missed = claim
-            .claimed
-            .iter()
-            .filter(|claimed| claimed.late_by_ms > MISSED_AFTER_MS)
-            .count();
-        if only_by_poll
-            && missed > 0
-            && matches!(&*self.hearing.borrow(), Hearing::Listening { .. })
-        {
-            self.telemetry
-                .emit(Event::MissedWakeup { executions: missed });
-        }
-        self.plan_after_claim(agenda, &claim, slots.len());
-        for claimed in claim.claimed {
-            // The claim returns at most as many as there are slots.
-            let Some(slot) = slots.pop() else { break };
-            let interrupts = running.enter(
-                claimed.execution_id,
-                claimed.fence,
-                &identity.void,
-                (drain, hurry),
-            );
-            let runner = Runner::new(Arc::clone(&self.tools), identity.id, claimed, interrupts);
-            tasks.spawn(Self::run_one(
-                runner,
-                Arc::clone(running),
-                slot,
-                Arc::clone(&self.waker),
-            ));
-        }
-        Ok(())
-    }
-
-    fn plan_after_claim(&self, agenda: &mut Agenda, claim: &Claim, slots: usize) {
-        let next = &claim.next;
-        let is_full = claim.claimed.len() >= slots;
-        agenda.has_met_limits |= claim.held > 0
-            || claim
-                .claimed
-                .iter()
-                .any(|claimed| !claimed.limit_keys.is_empty());
-        let is_more_due = next.is_due || next.next_run_at.is_some_and(|at| at <= self.clock.now());
-        agenda.has_backlog = is_full && is_more_due;
-        self.plan_opening(agenda, next);
-        if is_full || !is_more_due {
-            agenda.fruitless = 0;
-            self.plan(agenda, next);
-            return;
-        }
-        if claim.held > 0 {
-            // What was in the way is out of it.
-            agenda.fruitless = 0;
-            self.waker.raise(Cause::Notified);
-            return;
-        }
-        // There are free slots, and what is due could not be had: others hold locks on those rows at this moment.
-        let wait =
-            (FRUITLESS_WAIT * 2_u32.pow(agenda.fruitless.min(10))).min(Duration::from_secs(1));
-        agenda.fruitless += 1;
-        agenda.look_by(clock::monotonic() + wait);
-    }
-
-    async fn run_one(
-        runner: Runner,
-        running: Arc<Running>,
-        slot: Slot,
-        waker: Arc<Waker>,
-    ) -> Ended {
-        let mut place = Place {
-            lease: runner.lease(),
-            running,
-            slot: Some(slot),
-            waker,
-            until: None,
-            limit_keys: runner.limit_keys(),
-        };
-        let ended = runner.run().await;
-        if let Ended::Parked { until } = ended {
-            place.until = until;
-        }
-        ended
+    /// What the heartbeat tells of us.
+    fn tell_pulse(&self, running: &Running) {
+        self.pulse
+            .running
+            .store(self.slots.in_use(), Ordering::Relaxed);
+        self.pulse.held.store(running.len(), Ordering::Relaxed);
     }
 
     /// Takes note of runners that have ended.

@@ -1,8 +1,7 @@
-//! What a runner takes up in this process, and what is left behind at its end.
+//! What a runner takes up in this process beside its slot, and what is left behind at its end.
 
 use std::sync::Arc;
 
-use super::Slot;
 use crate::ids::{ExecutionId, Fence, Timestamp};
 use crate::runner::interrupt::Running;
 use crate::wake::{Cause, Waker};
@@ -11,7 +10,6 @@ use crate::wake::{Cause, Waker};
 pub(super) struct Place {
     pub(super) lease: (ExecutionId, Fence),
     pub(super) running: Arc<Running>,
-    pub(super) slot: Option<Slot>,
     pub(super) waker: Arc<Waker>,
     /// Until when the execution was parked.
     pub(super) until: Option<Timestamp>,
@@ -24,7 +22,7 @@ impl Drop for Place {
         let (execution, fence) = self.lease;
         self.running.leave(execution, fence, self.until);
         self.running.free(std::mem::take(&mut self.limit_keys));
-        drop(self.slot.take());
+        // Its slot and its hold are free by now: they are the runner's, which is dropped before this.
         self.waker.raise(Cause::Capacity);
     }
 }

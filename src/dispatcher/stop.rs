@@ -1,4 +1,5 @@
-//! The end: no more claims, running nodes have the grace period, the rest is handed back.
+//! The end: no more claims; running nodes, and last records that are not committed yet, have the grace period; the rest is
+//! handed back.
 
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -36,7 +37,7 @@ impl Dispatcher {
         loop {
             tokio::select! {
                 ended = tasks.join_next() => {
-                    self.pulse.running.store(running.len(), Ordering::Relaxed);
+                    self.tell_pulse(running);
                     self.admit_at_end(running).await;
                     if ended.is_none() {
                         return;

@@ -1,8 +1,8 @@
 //! Whether this worker may sleep: what the dispatcher makes of the wake gate (`wake::gate`).
 //!
 //! A worker that has free slots and nothing to do sleeps, and inserts wake it by NOTIFY. Under load it says that it does
-//! not sleep, and looks by itself: when a slot gets free if all are taken, else every few milliseconds. So producers
-//! pay for NOTIFY only while somebody sleeps.
+//! not sleep, and looks by itself: when a slot gets free if all are taken (or as many executions are held as may be),
+//! else every few milliseconds. So producers pay for NOTIFY only while somebody sleeps.
 
 use std::time::{Duration, Instant};
 

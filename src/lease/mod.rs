@@ -24,8 +24,10 @@ const RESCUE_LIMIT: i64 = 500;
 /// What the heartbeat tells of the rest of the worker. Written by the dispatcher.
 #[derive(Debug, Default)]
 pub struct Pulse {
-    /// Executions that run.
+    /// Slots in use.
     pub running: AtomicUsize,
+    /// Executions under a lease: those that run, and those whose last record is not committed yet.
+    pub held: AtomicUsize,
     /// Whether it has stopped claiming.
     pub is_draining: AtomicBool,
 }
@@ -168,7 +170,7 @@ impl Heartbeat {
         let identity = self.identity.borrow();
         if clock::monotonic() >= good_until && !identity.void.is_cancelled() {
             identity.void.cancel();
-            let running = self.pulse.running.load(Ordering::Relaxed);
+            let running = self.pulse.held.load(Ordering::Relaxed);
             self.telemetry.emit(Event::HeartbeatFailed { running });
         }
     }

@@ -1,7 +1,10 @@
 //! The last record of a run: what becomes of the execution, in one commit with what is not recorded yet.
+//!
+//! It is sent without a slot ([`super::slots`]). If somebody has written the row meanwhile and the run goes on, it waits for
+//! one before it starts a node.
 
 use super::Ended;
-use super::drive::{Drive, Ending, Hold};
+use super::drive::{Drive, Ending, Hold, at};
 use crate::engine::{State, WaitReason};
 use crate::host::log_entry::{LogEntry, execution_timed_out};
 use crate::ids::{NodeId, Timestamp};
@@ -41,6 +44,29 @@ impl Drive {
             return Err(closing.ended);
         }
         Ok(())
+    }
+
+    /// The run goes on although it has left its slot: there are nodes to start, and it waits for room. What happens
+    /// meanwhile is seen to first.
+    pub(super) async fn wait_for_slot(&mut self) -> Result<(), Ended> {
+        if self.queued.is_empty() {
+            // A deadline has passed just now: the engine has new commands.
+            return Ok(());
+        }
+        let clock = &self.session.tools.clock;
+        let deadline = self.session.deadline().map(|at| clock.instant_of(at));
+        let write_by = self.report.write_by();
+        let drain = self.session.interrupts.drain.clone();
+        let hurry = self.session.interrupts.hurry.clone();
+        tokio::select! {
+            () = self.session.slot.take_again() => Ok(()),
+            () = at(write_by), if write_by.is_some() => self.record().await,
+            Ok(()) = self.session.interrupts.seen.changed() => self.look_if_news().await,
+            // The loop sees what these mean.
+            () = at(deadline), if deadline.is_some() => Ok(()),
+            () = drain.cancelled() => Ok(()),
+            () = hurry.cancelled() => Ok(()),
+        }
     }
 
     fn closing(&self, ending: &Ending) -> Closing {

@@ -136,6 +136,7 @@ impl Drive {
                 }
                 Some(ending) => self.conclude(&ending).await,
                 None if self.is_to_record() => self.record().await,
+                None if self.session.slot.is_left() => self.wait_for_slot().await,
                 None => {
                     self.start_queued();
                     self.wait().await
@@ -325,7 +326,7 @@ impl Drive {
 }
 
 /// Sleeps until then; the guard of the branch sees to it that there is such a time.
-async fn at(instant: Option<Instant>) {
+pub(super) async fn at(instant: Option<Instant>) {
     if let Some(instant) = instant {
         tokio::time::sleep_until(instant.into()).await;
     }

@@ -11,6 +11,8 @@
 //! * What somebody else wrote into the host row is never overwritten unseen: each record names the version that the
 //!   runner has seen, and a record that comes too late leaves the row alone.
 //! * After the loss of its lease a runner writes nothing.
+//! * Nodes are started with a slot only. It is left when there is nothing more to be done than to have the last record
+//!   committed; a run that goes on after all waits for one.
 
 mod answers;
 mod apply;
@@ -27,6 +29,7 @@ mod report;
 mod restore;
 mod session;
 mod settle;
+pub mod slots;
 mod start;
 mod waits;
 
@@ -36,7 +39,7 @@ use std::time::Duration;
 use crate::activities::registry::Registry;
 use crate::clock::DatabaseClock;
 use crate::engine::Bounds;
-use crate::ids::{ExecutionId, Fence, Timestamp, WorkerId};
+use crate::ids::{Timestamp, WorkerId};
 use crate::retry::RetryPolicy;
 use crate::store::Store;
 use crate::store::claim::Claimed;
@@ -44,6 +47,7 @@ use crate::telemetry::{Event, Telemetry};
 use crate::writer::WriterHandle;
 use graphs::Graphs;
 use interrupt::Interrupts;
+use slots::Slot;
 
 /// What all runners of a worker share.
 #[derive(Debug)]
@@ -95,32 +99,25 @@ pub struct Runner {
     worker: WorkerId,
     claimed: Claimed,
     interrupts: Interrupts,
+    slot: Slot,
 }
 
 impl Runner {
-    /// A runner for an execution that `worker` has claimed.
+    /// A runner for an execution that `worker` has claimed into `slot`.
     pub fn new(
         tools: Arc<Tools>,
         worker: WorkerId,
         claimed: Claimed,
         interrupts: Interrupts,
+        slot: Slot,
     ) -> Self {
         Self {
             tools,
             worker,
             claimed,
             interrupts,
+            slot,
         }
-    }
-
-    /// What it holds.
-    pub fn lease(&self) -> (ExecutionId, Fence) {
-        (self.claimed.execution_id, self.claimed.fence)
-    }
-
-    /// The limits that it counts under while it runs.
-    pub fn limit_keys(&self) -> Vec<String> {
-        self.claimed.limit_keys.clone()
     }
 
     /// Runs it until it ends, waits, or is to stop.

@@ -51,6 +51,7 @@ pub(super) async fn take_up(runner: Runner) -> Ended {
         worker,
         claimed,
         interrupts,
+        slot,
     } = runner;
     let Some(host) = claimed.host.clone() else {
         if let Err(error) = tools
@@ -65,7 +66,7 @@ pub(super) async fn take_up(runner: Runner) -> Ended {
         }
         return Ended::Done;
     };
-    let mut session = Session::new(tools, worker, claimed, &host, interrupts);
+    let mut session = Session::new(tools, worker, claimed, &host, interrupts, slot);
     match status::disposition(
         &HostStatus::parse(&host.status),
         host.is_completed,

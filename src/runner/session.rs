@@ -1,13 +1,14 @@
 //! The lease of one execution: what the runner believes of its rows, and the records that it sends.
 //!
 //! Everything that is written of an execution goes through [`Session::send`], which keeps revision, host version and
-//! host status in step with the database.
+//! host status in step with the database. A record that gives the lease back is sent without a slot.
 
 use std::sync::Arc;
 use std::time::Duration;
 
 use super::interrupt::Interrupts;
 use super::limit::TimeLimit;
+use super::slots::Slot;
 use super::waits::WaitNews;
 use super::{Ended, Tools};
 use crate::engine::{Machine, Step};
@@ -23,6 +24,9 @@ const GIVE_BACK_WAIT: Duration = Duration::from_millis(500);
 /// How long to wait for a host row that somebody else has locked: at first, and at most.
 const BLOCKED_WAIT: (Duration, Duration) = (Duration::from_millis(10), Duration::from_millis(500));
 
+/// A last record of more bytes keeps its slot until it is committed: so what is held without a slot takes little memory.
+const LARGE_RECORD_BYTES: usize = 64 * 1024;
+
 /// One execution under its lease.
 #[derive(Debug)]
 pub(super) struct Session {
@@ -30,6 +34,8 @@ pub(super) struct Session {
     worker: WorkerId,
     pub(super) claimed: Claimed,
     pub(super) interrupts: Interrupts,
+    /// Left with the first record that gives the lease back.
+    pub(super) slot: Slot,
     /// The execution's name, `exec-…`.
     pub(super) name: String,
     /// The status that we believe to be in the host row.
@@ -57,6 +63,18 @@ pub(super) struct News {
     pub(super) closing_log: Vec<LogEntry>,
     pub(super) publish: Option<Publish>,
     pub(super) waits: WaitNews,
+}
+
+impl News {
+    /// The bytes of what may be large: the published view, and the outputs of steps.
+    fn bytes(&self) -> usize {
+        let state = self
+            .publish
+            .as_ref()
+            .and_then(|publish| publish.execution_state.as_ref());
+        let outputs = self.steps.iter().map(|(_, output)| output.len());
+        outputs.sum::<usize>() + state.map_or(0, String::len)
+    }
 }
 
 /// What became of a record.
@@ -88,11 +106,13 @@ impl Session {
         claimed: Claimed,
         host: &HostRow,
         interrupts: Interrupts,
+        slot: Slot,
     ) -> Self {
         Self {
             tools,
             worker,
             interrupts,
+            slot,
             name: host.execution_name.clone(),
             host_status: host.status.clone(),
             host_version: claimed.host_version,
@@ -149,6 +169,10 @@ impl Session {
 
     /// Makes a record durable. Waits while the database is away and while somebody else has locked the host row.
     pub(super) async fn send(&mut self, news: News, disposition: Disposition) -> Sent {
+        if disposition != Disposition::Hold && news.bytes() <= LARGE_RECORD_BYTES {
+            // No node runs any more: another execution may.
+            self.slot.leave();
+        }
         let record = Arc::new(Record {
             revision: self.revision,
             host_version: self.host_version,

@@ -82,15 +82,24 @@ pub struct HostRow {
     pub workflow_row_version: Option<String>,
 }
 
-/// What a claim has brought.
+/// What a claim has taken.
 #[derive(Clone, Debug, Default)]
-pub struct Claim {
+pub struct Taken {
     /// What is to be run.
     pub claimed: Vec<Claimed>,
     /// How many were put to wait for a limit instead.
     pub held: usize,
-    /// What comes next (without a look for rows that are missing).
-    pub next: NextDue,
+    /// The first of `claimed`, and what it cost to find it.
+    pub front: Option<Front>,
+}
+
+/// Where the queue begins.
+#[derive(Clone, Copy, Debug)]
+pub struct Front {
+    /// The place of the first row in the order of the queue.
+    pub place: NaiveDateTime,
+    /// How long the database has worked until it had it, in milliseconds.
+    pub took_ms: f64,
 }
 
 /// What the run queue holds for later.
@@ -158,30 +167,33 @@ pub enum RecordedStep {
 }
 
 impl Store {
-    /// Claims up to `limit` due executions, and says what comes due next.
-    pub async fn claim(&self, worker: WorkerId, limit: usize) -> Result<Claim, StoreError> {
+    /// Claims up to `limit` due executions, and says what comes due next (without a look for rows that are missing).
+    ///
+    /// `on_taken` gets what was taken as soon as that is known, and also if what comes next cannot be said: then the error
+    /// is only about that. `from`: the place in the queue to begin with, for both; `None`: the first.
+    pub async fn claim(
+        &self,
+        worker: WorkerId,
+        limit: usize,
+        from: Option<NaiveDateTime>,
+        on_taken: impl FnOnce(Taken),
+    ) -> Result<NextDue, StoreError> {
         let limit = i64::try_from(limit).unwrap_or(i64::MAX);
-        let (rows, next) = self
+        let mut unreadable = None;
+        let next = self
             .query_both(
-                (&sql::CLAIM, &[&worker.0, &limit, &None::<NaiveDateTime>]),
-                (
-                    &sql::NEXT_DUE,
-                    &[&worker.0, &None::<f64>, &None::<NaiveDateTime>],
-                ),
+                (&sql::CLAIM, &[&worker.0, &limit, &from]),
+                (&sql::NEXT_DUE, &[&worker.0, &None::<f64>, &from]),
+                |rows| match taken_from(rows) {
+                    Ok(taken) => on_taken(taken),
+                    Err(error) => unreadable = Some(error),
+                },
             )
             .await?;
-        let mut claim = Claim {
-            next: next_due_from(&next)?,
-            ..Claim::default()
-        };
-        for row in &rows {
-            if row.try_get("is_claimed")? {
-                claim.claimed.push(claimed_from(row)?);
-            } else {
-                claim.held += 1;
-            }
+        match unreadable {
+            Some(error) => Err(error),
+            None => next_due_from(&next),
         }
-        Ok(claim)
     }
 
     /// Says whether anything is due, what comes due next, and whether a host row of the last `window_seconds` is missing
@@ -269,6 +281,24 @@ impl Store {
             .await
             .map(drop)
     }
+}
+
+fn taken_from(rows: &[Row]) -> Result<Taken, StoreError> {
+    let mut taken = Taken::default();
+    for row in rows {
+        if row.try_get("is_claimed")? {
+            if taken.front.is_none() {
+                taken.front = Some(Front {
+                    place: row.try_get("place")?,
+                    took_ms: row.try_get("took_ms")?,
+                });
+            }
+            taken.claimed.push(claimed_from(row)?);
+        } else {
+            taken.held += 1;
+        }
+    }
+    Ok(taken)
 }
 
 fn claimed_from(row: &Row) -> Result<Claimed, StoreError> {

@@ -193,20 +193,26 @@ impl Store {
         Ok(usize::try_from(changed).unwrap_or(usize::MAX))
     }
 
-    /// Runs two statements on one connection without waiting between them: one round trip, in this order.
+    /// Runs two statements on one connection without waiting between them: one round trip, in this order. The first one's
+    /// rows go to `on_first` as soon as they are there, whatever becomes of the second one; its rows are returned.
     pub async fn query_both(
         &self,
         (first, first_parameters): (&Statement, &[Parameter<'_>]),
         (second, second_parameters): (&Statement, &[Parameter<'_>]),
-    ) -> Result<(Vec<Row>, Vec<Row>), StoreError> {
+        on_first: impl FnOnce(&[Row]),
+    ) -> Result<Vec<Row>, StoreError> {
         self.with_client(first.name, async |client, named| {
             let asked_at = clock::monotonic();
-            let both = tokio::try_join!(
-                run(client, first, first_parameters, named),
-                run(client, second, second_parameters, named),
-            )?;
-            self.observe(&both.1, asked_at);
-            Ok(both)
+            let taken = async {
+                let rows = run(client, first, first_parameters, named).await?;
+                on_first(&rows);
+                Ok(())
+            };
+            // Not `try_join!`: if the second one failed before the first one's answer is there, that answer would be lost.
+            let (taken, rows) = tokio::join!(taken, run(client, second, second_parameters, named));
+            let rows = taken.and(rows)?;
+            self.observe(&rows, asked_at);
+            Ok(rows)
         })
         .await
     }

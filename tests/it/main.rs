@@ -56,6 +56,8 @@ mod run;
 mod schedules;
 /// The schema, for reading.
 mod schema_file;
+/// Who runs nodes, who is held, and who waits for a commit only.
+mod slots;
 /// Functions and views for others.
 mod sql_api;
 /// The statements in sql/queries.

@@ -12,6 +12,7 @@ use workflow_worker::store::record::{Disposition, Record, Recorded};
 use workflow_worker::store::{Store, sql};
 
 use super::{Queue, insert_many, keyed, record, register};
+use crate::support::claims::claim;
 use crate::support::database::Variant;
 use crate::support::flow::{chain, count, insert_workflow, trigger};
 use crate::support::wait::{pause, wait_until};
@@ -106,7 +107,7 @@ async fn work(store: Store, worker: WorkerId, slots: usize, client: Client) -> u
     let give_up = clock::monotonic() + PATIENCE;
     loop {
         assert!(clock::monotonic() < give_up, "it does not come to an end");
-        let claim = store.claim(worker, slots).await.unwrap();
+        let (claim, _) = claim(&store, worker, slots).await;
         check_limit(&client).await;
         if claim.claimed.is_empty() && claim.held == 0 {
             let left = "SELECT count(*) FROM workflow_worker.run_queue";

@@ -4,6 +4,7 @@ use serde_json::{Value, json};
 use uuid::Uuid;
 
 use super::{Queue, ids, insert_many, keyed};
+use crate::support::claims::claim;
 use crate::support::database::Variant;
 use crate::support::flow::{chain, count, insert_workflow, trigger};
 use crate::support::platform::Platform;
@@ -229,7 +230,7 @@ async fn the_dead_hold_no_place() {
     queue.client.execute(silent, &[]).await.unwrap();
     assert_eq!(queue.store.rescue(&[queue.worker.0], 10).await.unwrap(), 2);
     let alive = super::register(&queue.database).await;
-    let claim = alive.0.claim(alive.1, 10).await.unwrap();
+    let (claim, _) = claim(&alive.0, alive.1, 10).await;
     assert_eq!(claim.claimed.len(), 2);
     assert_eq!(queue.usage("key:k", "running").await, 2);
     assert_eq!(queue.usage("key:k", "waiting").await, 1);

@@ -17,6 +17,7 @@ use workflow_worker::store::claim::Claimed;
 use workflow_worker::store::record::{Disposition, Publish, Record, Recorded};
 use workflow_worker::store::workers::WorkerRow;
 
+use crate::support::claims::claim;
 use crate::support::database::{Database, Variant};
 use crate::support::flow::{chain, insert_workflow, trigger};
 use crate::support::in_process::config;
@@ -61,15 +62,14 @@ impl Queue {
 
     /// Claims up to so many; those that were put to wait are not among them.
     async fn claim(&self, slots: usize) -> Vec<Claimed> {
-        let claim = self.store.claim(self.worker, slots).await.unwrap();
-        claim.claimed
+        claim(&self.store, self.worker, slots).await.0.claimed
     }
 
     /// Claims with ten free slots until there is nothing more to be had, as the dispatcher does.
     async fn claim_all(&self) -> Vec<Claimed> {
         let mut all = Vec::new();
         loop {
-            let claim = self.store.claim(self.worker, 10).await.unwrap();
+            let (claim, _) = claim(&self.store, self.worker, 10).await;
             let is_last = claim.claimed.is_empty() && claim.held == 0;
             all.extend(claim.claimed);
             if is_last {

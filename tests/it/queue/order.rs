@@ -2,8 +2,10 @@
 
 use serde_json::json;
 use uuid::Uuid;
+use workflow_worker::store::StoreError;
 
 use super::{Queue, ids, keyed};
+use crate::support::claims::claim;
 use crate::support::database::Variant;
 use crate::support::platform::Platform;
 
@@ -157,4 +159,16 @@ async fn what_comes_back_after_its_end_has_the_priority_and_the_key_that_it_had(
     let other = queue.insert_one(&keyed("tenant")).await;
     assert_eq!(ids(&queue.claim_all().await), [execution]);
     assert_eq!(queue.held_by(other).await.as_deref(), Some("key:tenant"));
+}
+
+#[tokio::test]
+async fn what_was_claimed_is_handed_out_although_what_comes_next_cannot_be_said() {
+    let queue = Queue::new().await;
+    let execution = queue.insert_one(&json!({})).await;
+    let spoil = "ALTER TABLE workflow_worker.limit_openings RENAME COLUMN opens_at TO moved";
+    queue.client.batch_execute(spoil).await.unwrap();
+    // The store has not prepared it yet: that is what fails, before the claim is even sent.
+    let (taken, next) = claim(&queue.store, queue.worker, 10).await;
+    assert_eq!(ids(&taken.claimed), [execution]);
+    assert!(matches!(next, Err(StoreError::Schema { .. })), "{next:?}");
 }

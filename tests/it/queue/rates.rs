@@ -5,6 +5,7 @@ use std::time::Duration;
 use serde_json::json;
 
 use super::{Queue, ids, keyed};
+use crate::support::claims::claim;
 use crate::support::flow::{count, wait_for_completion};
 use crate::support::in_process::{InProcess, NO_POLL};
 use crate::support::wait::{pause, wait_until};
@@ -28,8 +29,8 @@ async fn no_more_than_the_rate_start_and_the_next_is_known_to_the_microsecond() 
                     FROM workflow_worker.limit_usage";
     assert_eq!(count(&queue.client, is_exact).await, 1);
     assert_eq!(queue.usage("key:k", "starts").await, 3);
-    let claim = queue.store.claim(queue.worker, 1).await.unwrap();
-    assert!(claim.next.next_opening_at.is_some(), "for the timer");
+    let (_, next) = claim(&queue.store, queue.worker, 1).await;
+    assert!(next.unwrap().next_opening_at.is_some(), "for the timer");
     let reason =
         "SELECT DISTINCT workflow_worker.held_reason(held_by) FROM workflow_worker.run_queue";
     let reason: String = queue.client.query_one(reason, &[]).await.unwrap().get(0);

@@ -1,5 +1,6 @@
 //! What the tests stand on. Each helper has its own tests in `tests.rs`.
 
+pub(crate) mod claims;
 pub(crate) mod cluster;
 pub(crate) mod database;
 pub(crate) mod flow;

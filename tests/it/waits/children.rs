@@ -6,6 +6,7 @@ use workflow_worker::ids::{ExecutionId, NodeId, WorkflowId};
 use workflow_worker::store::record::{Disposition, NewChild, Record, Recorded};
 
 use super::{Queued, Stage, finished, publish};
+use crate::support::claims::claim;
 use crate::support::database::Variant;
 use crate::support::flow::{chain, count, host_row, insert_workflow, log, trigger};
 use crate::support::platform::Platform;
@@ -401,7 +402,8 @@ async fn whoever_runs_a_child_sees_its_depth_and_why_it_is_cancelled() {
         (write.host_version, write.cancel_reason),
         (1, Some(reason.clone()))
     );
-    let claimed = stage.store.claim(stage.worker, 10).await.unwrap().claimed;
+    let (taken, _) = claim(&stage.store, stage.worker, 10).await;
+    let claimed = taken.claimed;
     let mut seen: Vec<_> = claimed
         .iter()
         .map(|claimed| {
