@@ -44,7 +44,7 @@ SET plan_cache_mode = force_generic_plan
 SET enable_seqscan = off
 SET enable_bitmapscan = off
 SET enable_mergejoin = off
-SET enable_material = off
+SET enable_nestloop = off
 SET jit = off
 AS $$
 #variable_conflict use_column

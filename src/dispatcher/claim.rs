@@ -42,7 +42,7 @@ impl Dispatcher {
     pub(super) async fn claim(
         &self,
         agenda: &mut Agenda,
-        floor: Floor<'_>,
+        mut floor: Floor<'_>,
         only_by_poll: bool,
     ) -> Result<(), StoreError> {
         if agenda.has_backlog {
@@ -60,15 +60,14 @@ impl Dispatcher {
             ..Brought::default()
         };
         let from = agenda.shortcut.from();
-        let next = self
-            .store
-            .claim(identity.id, slots.len(), from, |taken| {
-                brought.claimed = taken.claimed.len();
-                brought.held = taken.held;
-                self.take_note(agenda, &taken, brought, only_by_poll);
-                self.start(taken, slots, floor, &identity);
-            })
-            .await?;
+        let claim = self.store.claim(identity.id, slots.len(), from, |taken| {
+            brought.claimed = taken.claimed.len();
+            brought.held = taken.held;
+            self.take_note(agenda, &taken, brought, only_by_poll);
+            self.start(taken, slots, &mut floor, &identity);
+        });
+        // In a box, because it is large, and most of the time there is none.
+        let next = Box::pin(claim).await?;
         self.tell_scheduler(&next);
         self.plan_after_claim(agenda, brought, &next);
         Ok(())
@@ -101,7 +100,7 @@ impl Dispatcher {
         }
     }
 
-    fn start(&self, taken: Taken, slots: Vec<Slot>, floor: Floor<'_>, identity: &Identity) {
+    fn start(&self, taken: Taken, slots: Vec<Slot>, floor: &mut Floor<'_>, identity: &Identity) {
         // The claim returns at most as many as there are slots.
         for (claimed, slot) in taken.claimed.into_iter().zip(slots) {
             let interrupts = floor.running.enter(

@@ -93,12 +93,10 @@ pub struct Taken {
     pub front: Option<Front>,
 }
 
-/// Where the queue begins.
+/// Where the queue begins: the place of the first row, and how long the database has worked until it had that.
 #[derive(Clone, Copy, Debug)]
 pub struct Front {
-    /// The place of the first row in the order of the queue.
     pub place: NaiveDateTime,
-    /// How long the database has worked until it had it, in milliseconds.
     pub took_ms: f64,
 }
 
