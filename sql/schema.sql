@@ -308,7 +308,7 @@ CREATE FUNCTION workflow_worker.claim(worker uuid, slots bigint, from_place time
     SET enable_seqscan TO 'off'
     SET enable_bitmapscan TO 'off'
     SET enable_mergejoin TO 'off'
-    SET enable_material TO 'off'
+    SET enable_nestloop TO 'off'
     SET jit TO 'off'
     AS $$
 #variable_conflict use_column
