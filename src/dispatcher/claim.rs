@@ -45,9 +45,6 @@ impl Dispatcher {
         mut floor: Floor<'_>,
         only_by_poll: bool,
     ) -> Result<(), StoreError> {
-        if agenda.has_backlog {
-            self.slots.gather().await;
-        }
         self.slots.set_awaited(true);
         let slots = self.slots.take_free();
         let identity = self.identity.borrow().clone();

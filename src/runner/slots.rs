@@ -22,8 +22,6 @@ use crate::wake::{Cause, Waker};
 /// Measured with nodes that take no time: with ten slots 8 bring half of what 64 bring, and 128 or 512 bring no more; with
 /// 200 slots the number does not matter.
 pub const MAX_SETTLING: usize = 64;
-/// While slots become free one right after the other, so many turns are waited at most for the next.
-const MAX_TURNS: usize = 8;
 
 /// All slots of a worker. Cheap to clone.
 #[derive(Clone, Debug)]
@@ -71,19 +69,6 @@ impl Slots {
             });
         }
         slots
-    }
-
-    /// Waits while slots become free one right after the other, so that one claim fills them all. Who runs a node that
-    /// takes longer is not waited for.
-    pub async fn gather(&self) {
-        let mut free = self.free.available_permits();
-        for _ in 0..MAX_TURNS {
-            tokio::task::yield_now().await;
-            let before = std::mem::replace(&mut free, self.free.available_permits());
-            if free <= before || free >= self.count {
-                return;
-            }
-        }
     }
 
     /// How many are taken.
@@ -222,21 +207,5 @@ mod tests {
         assert!(is_woken(&waker).await);
         taken[1].leave();
         assert!(!is_woken(&waker).await, "it was left before");
-    }
-
-    #[tokio::test]
-    async fn slots_that_become_free_one_after_the_other_are_gathered() {
-        let (slots, _) = slots(4);
-        let mut taken = slots.take_free();
-        let busy = taken.pop();
-        tokio::spawn(async move {
-            for mut slot in taken {
-                slot.leave();
-                tokio::task::yield_now().await;
-            }
-        });
-        slots.gather().await;
-        assert_eq!(slots.take_free().len(), 3);
-        drop(busy);
     }
 }
