@@ -21,7 +21,7 @@ use crate::store::{Store, StoreError};
 use crate::telemetry::{Event, Telemetry};
 
 /// Records that wait for the writer. At the bound runners wait; each has at most one record waiting, so the bound is
-/// only met with more slots than this.
+/// only met where more executions are held than this.
 const QUEUE_BOUND: usize = 1_024;
 
 /// Why a record was not taken.

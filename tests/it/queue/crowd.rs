@@ -2,16 +2,18 @@
 
 use std::time::Duration;
 
+use chrono::NaiveDateTime;
 use serde_json::json;
 use tokio::task::JoinSet;
 use tokio_postgres::Client;
 use uuid::Uuid;
 use workflow_worker::clock;
 use workflow_worker::ids::WorkerId;
+use workflow_worker::store::claim::Taken;
 use workflow_worker::store::record::{Disposition, Record, Recorded};
 use workflow_worker::store::{Store, sql};
 
-use super::{Queue, insert_many, keyed, record, register};
+use super::{Queue, ids, insert_many, keyed, record, register};
 use crate::support::claims::claim;
 use crate::support::database::Variant;
 use crate::support::flow::{chain, count, insert_workflow, trigger};
@@ -24,23 +26,37 @@ const MAX_RUNNING: i64 = 2;
 /// How many pages a claim with one free slot touches. The least of three: one whose index entry goes to a full page may have
 /// to look for dead entries there first, which has nothing to do with what waits.
 async fn pages_of_a_claim(client: &mut Client, worker: WorkerId) -> i64 {
+    pages_of_a_claim_from(client, worker, None).await
+}
+
+/// The same, from a place in the queue.
+async fn pages_of_a_claim_from(
+    client: &mut Client,
+    worker: WorkerId,
+    from: Option<NaiveDateTime>,
+) -> i64 {
     let mut least = i64::MAX;
     for _ in 0..3 {
-        least = least.min(pages_of_one_claim(client, worker).await);
+        least = least.min(pages_of_one_claim(client, worker, from).await);
     }
     least
 }
 
 /// The same of one, in a transaction that is taken back.
-async fn pages_of_one_claim(client: &mut Client, worker: WorkerId) -> i64 {
+async fn pages_of_one_claim(
+    client: &mut Client,
+    worker: WorkerId,
+    from: Option<NaiveDateTime>,
+) -> i64 {
     let transaction = client.transaction().await.unwrap();
     let prepare = format!(
         "PREPARE the_claim (uuid, bigint, timestamp) AS {}",
         sql::CLAIM.text
     );
     transaction.batch_execute(&prepare).await.unwrap();
+    let from = from.map_or("NULL".to_owned(), |place| format!("'{place}'"));
     let explain = format!(
-        "EXPLAIN (ANALYZE, BUFFERS, TIMING off, FORMAT json) EXECUTE the_claim ('{}', 1, NULL)",
+        "EXPLAIN (ANALYZE, BUFFERS, TIMING off, FORMAT json) EXECUTE the_claim ('{}', 1, {from})",
         worker.0
     );
     let plan = transaction.query_one(&explain, &[]).await.unwrap();
@@ -70,6 +86,41 @@ async fn what_waits_for_a_limit_costs_the_claims_of_others_nothing() {
     let after = pages_of_a_claim(&mut queue.client, queue.worker).await;
     // A level more in an index or two, and pages with dead entries.
     assert!(after <= before + 30, "{before} pages, and then {after}");
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_claim_from_the_place_of_the_last_passes_nothing_that_an_old_snapshot_keeps() {
+    let mut queue = Queue::on(Variant::Alembic).await;
+    queue.insert(5_000, &json!({})).await;
+    let holder = queue.database.client().await;
+    holder
+        .batch_execute(
+            "BEGIN ISOLATION LEVEL REPEATABLE READ; SELECT count(*) FROM workflow_worker.run_queue",
+        )
+        .await
+        .unwrap();
+    queue
+        .client
+        .batch_execute("DELETE FROM workflow_worker.run_queue")
+        .await
+        .unwrap();
+    queue.insert(10, &json!({})).await;
+    let (taken, _) = claim(&queue.store, queue.worker, 1).await;
+    let front = taken.front.unwrap();
+    let all = pages_of_a_claim(&mut queue.client, queue.worker).await;
+    let few = pages_of_a_claim_from(&mut queue.client, queue.worker, Some(front.place)).await;
+    assert!(all > 5_000, "{all} pages: nothing was in the way");
+    assert!(few < 200, "{few} pages");
+    // What came with a higher priority has a place before that: a claim from the beginning finds it.
+    let urgent = queue.insert_one(&json!({ "priority": "CRITICAL" })).await;
+    let mut late = Taken::default();
+    let later = queue
+        .store
+        .claim(queue.worker, 1, Some(front.place), |taken| late = taken);
+    later.await.unwrap();
+    assert_ne!(ids(&late.claimed), [urgent]);
+    assert_eq!(ids(&queue.claim(1).await), [urgent]);
+    holder.batch_execute("ROLLBACK").await.unwrap();
 }
 
 /// Fails if more executions with one key are held than the limit allows.
