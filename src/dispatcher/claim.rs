@@ -37,6 +37,13 @@ struct Brought {
     held: usize,
 }
 
+impl Brought {
+    /// Whether there may be more.
+    fn is_full(self) -> bool {
+        self.claimed >= self.slots
+    }
+}
+
 impl Dispatcher {
     /// Claims into the free slots, and starts a runner for each.
     pub(super) async fn claim(
@@ -74,7 +81,7 @@ impl Dispatcher {
     fn take_note(&self, agenda: &mut Agenda, taken: &Taken, brought: Brought, only_by_poll: bool) {
         agenda.claimed = brought.claimed;
         // Unless what comes next says otherwise.
-        agenda.has_backlog = brought.claimed >= brought.slots;
+        agenda.has_backlog = brought.is_full();
         if agenda.shortcut.note(taken.front, agenda.has_backlog) {
             self.waker.raise(Cause::Notified);
         }
@@ -120,7 +127,7 @@ impl Dispatcher {
     }
 
     fn plan_after_claim(&self, agenda: &mut Agenda, brought: Brought, next: &NextDue) {
-        let is_full = brought.claimed >= brought.slots;
+        let is_full = brought.is_full();
         let is_more_due = next.is_due || next.next_run_at.is_some_and(|at| at <= self.clock.now());
         agenda.has_backlog = is_full && is_more_due;
         self.plan_opening(agenda, next);

@@ -65,18 +65,6 @@ pub(super) struct News {
     pub(super) waits: WaitNews,
 }
 
-impl News {
-    /// The bytes of what may be large: the published view, and the outputs of steps.
-    fn bytes(&self) -> usize {
-        let state = self
-            .publish
-            .as_ref()
-            .and_then(|publish| publish.execution_state.as_ref());
-        let outputs = self.steps.iter().map(|(_, output)| output.len());
-        outputs.sum::<usize>() + state.map_or(0, String::len)
-    }
-}
-
 /// What became of a record.
 #[derive(Clone, PartialEq, Eq, Debug)]
 pub(super) enum Sent {
@@ -169,10 +157,6 @@ impl Session {
 
     /// Makes a record durable. Waits while the database is away and while somebody else has locked the host row.
     pub(super) async fn send(&mut self, news: News, disposition: Disposition) -> Sent {
-        if disposition != Disposition::Hold && news.bytes() <= LARGE_RECORD_BYTES {
-            // No node runs any more: another execution may.
-            self.slot.leave();
-        }
         let record = Arc::new(Record {
             revision: self.revision,
             host_version: self.host_version,
@@ -191,6 +175,10 @@ impl Session {
             cancelled_children: news.waits.cancelled_children,
             ..Record::new(self.worker, self.claimed.execution_id, self.claimed.fence)
         });
+        if disposition != Disposition::Hold && record.bytes() <= LARGE_RECORD_BYTES {
+            // No node runs any more: another execution may.
+            self.slot.leave();
+        }
         let mut wait = BLOCKED_WAIT.0;
         loop {
             match self.tools.writer.record(Arc::clone(&record)).await {

@@ -20,7 +20,7 @@ pub(super) fn split<J>(jobs: Vec<J>, record_of: impl Fn(&J) -> &Record) -> Vec<V
     let mut executions = HashSet::new();
     for job in jobs {
         let record = record_of(&job);
-        let weight = weight(record);
+        let weight = record.bytes();
         let other_worker = batch
             .first()
             .is_some_and(|first| record_of(first).worker != record.worker);
@@ -42,41 +42,6 @@ pub(super) fn split<J>(jobs: Vec<J>, record_of: impl Fn(&J) -> &Record) -> Vec<V
         batches.push(batch);
     }
     batches
-}
-
-fn weight(record: &Record) -> usize {
-    let state = record
-        .publish
-        .as_ref()
-        .and_then(|publish| publish.execution_state.as_ref());
-    let graph = record
-        .graph
-        .as_ref()
-        .and_then(|(_, source)| source.as_ref());
-    state.map_or(0, String::len)
-        + graph.map_or(0, String::len)
-        + record.checkpoint.as_ref().map_or(0, String::len)
-        + record.input.as_ref().map_or(0, |(input, _)| input.len())
-        + record
-            .steps
-            .iter()
-            .map(|(_, output)| output.len())
-            .sum::<usize>()
-        + record
-            .log
-            .iter()
-            .map(|entry| entry.message.len())
-            .sum::<usize>()
-        + record
-            .requests
-            .iter()
-            .map(|request| request.signal_data.len())
-            .sum::<usize>()
-        + record
-            .children
-            .iter()
-            .map(|child| child.input.len())
-            .sum::<usize>()
 }
 
 #[cfg(test)]

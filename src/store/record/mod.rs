@@ -80,6 +80,39 @@ impl Record {
             cancelled_children: Vec::new(),
         }
     }
+
+    /// How many bytes of text and JSON it brings: what makes a record large.
+    pub fn bytes(&self) -> usize {
+        let state = self
+            .publish
+            .as_ref()
+            .and_then(|publish| publish.execution_state.as_ref());
+        let graph = self.graph.as_ref().and_then(|(_, source)| source.as_ref());
+        state.map_or(0, String::len)
+            + graph.map_or(0, String::len)
+            + self.checkpoint.as_ref().map_or(0, String::len)
+            + self.input.as_ref().map_or(0, |(input, _)| input.len())
+            + self
+                .steps
+                .iter()
+                .map(|(_, output)| output.len())
+                .sum::<usize>()
+            + self
+                .log
+                .iter()
+                .map(|entry| entry.message.len())
+                .sum::<usize>()
+            + self
+                .requests
+                .iter()
+                .map(|request| request.signal_data.len())
+                .sum::<usize>()
+            + self
+                .children
+                .iter()
+                .map(|child| child.input.len())
+                .sum::<usize>()
+    }
 }
 
 /// A row for `workflowsignal` that asks somebody for an answer.
