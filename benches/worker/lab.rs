@@ -94,10 +94,14 @@ impl Lab {
         migrated: bool,
         progress: ProgressBar,
     ) -> anyhow::Result<Stage> {
+        self.copy(if migrated { TEMPLATE } else { "template1" }, progress)
+    }
+
+    /// A database like another one, to which nobody is connected.
+    fn copy(self: &Rc<Self>, template: &str, progress: ProgressBar) -> anyhow::Result<Stage> {
         let number = self.next.get();
         self.next.set(number + 1);
         let name = format!("bench_{number}");
-        let template = if migrated { TEMPLATE } else { "template1" };
         self.cluster.execute(
             "postgres",
             &format!("CREATE DATABASE {name} TEMPLATE {template}"),
@@ -153,6 +157,22 @@ impl Stage {
     /// How much is measured.
     pub(crate) fn sizes(&self) -> Sizes {
         self.lab.sizes
+    }
+
+    /// Another database that is like this one now, from which all sessions have to go. Whoever has it discards it.
+    pub(crate) async fn copy(&self) -> anyhow::Result<Self> {
+        let nobody = format!(
+            "SELECT NOT EXISTS (SELECT FROM pg_stat_activity WHERE datname = '{}')",
+            self.name
+        );
+        let elsewhere = Self {
+            url: self.lab.admin_url(),
+            ..self.clone()
+        };
+        elsewhere
+            .until("no session on a database", &nobody, Duration::from_secs(30))
+            .await?;
+        self.lab.copy(&self.name, self.progress.clone())
     }
 
     /// A session.

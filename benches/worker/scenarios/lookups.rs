@@ -106,7 +106,7 @@ pub(crate) fn cells() -> Vec<Cell> {
 }
 
 async fn beside(stage: Stage, background: Background) -> Found {
-    let mut client = stage.client().await?;
+    let client = stage.client().await?;
     let workflow = work::workflow(&client, &work::cheap_chain(1)).await?;
     let worker = Uuid::new_v4();
     client
@@ -124,74 +124,83 @@ async fn beside(stage: Stage, background: Background) -> Found {
             &[&workflow, &DUE],
         )
         .await?;
+    drop(client);
     let mut there = 0;
-    let mut found = Vec::new();
+    let mut stages = Vec::new();
     for &count in stage.sizes().backgrounds {
         stage
             .progress
             .set_message(format!("{} …", setting(background.name, count)));
-        let more = client.transaction().await?;
-        more.batch_execute("ALTER TABLE workflowexecution DISABLE TRIGGER USER")
-            .await?;
-        more.execute(background.insert, &[&(count - there), &workflow])
-            .await?;
-        more.batch_execute("ALTER TABLE workflowexecution ENABLE TRIGGER USER")
-            .await?;
-        more.commit().await?;
+        insert(&stage, background, count - there, workflow).await?;
         there = count;
         stage.settle().await?;
-        found.extend(measure(&stage, background, count, worker).await?);
+        stages.push((count, stage.copy().await?));
+    }
+    let found = measure(&stages, background, worker).await?;
+    for (_, copy) in &stages {
+        stage.lab.discard(&copy.name)?;
     }
     Ok(found)
 }
 
-async fn measure(stage: &Stage, background: Background, count: i64, worker: Uuid) -> Found {
-    let setting = setting(background.name, count);
-    // A session of its own, so that each background meets the same caches in it.
-    let client = stage.client().await?;
-    let mut found = Vec::new();
+async fn insert(
+    stage: &Stage,
+    background: Background,
+    count: i64,
+    workflow: Uuid,
+) -> anyhow::Result<()> {
+    let mut client = stage.client().await?;
+    let more = client.transaction().await?;
+    more.batch_execute("ALTER TABLE workflowexecution DISABLE TRIGGER USER")
+        .await?;
+    more.execute(background.insert, &[&count, &workflow])
+        .await?;
+    more.batch_execute("ALTER TABLE workflowexecution ENABLE TRIGGER USER")
+        .await?;
+    Ok(more.commit().await?)
+}
+
+/// In turns, so that noise hits all alike.
+async fn measure(stages: &[(i64, Stage)], background: Background, worker: Uuid) -> Found {
     let first = None::<NaiveDateTime>;
     let claim: [&(dyn ToSql + Sync); 3] = [&worker, &CLAIMED, &first];
     let poll: [&(dyn ToSql + Sync); 3] = [&worker, &LOOK_BACK_SECONDS, &first];
+    let mut found = Vec::new();
     for (statement, parameters, [time, pages]) in [
         (sql::CLAIM, claim, [&CLAIM, &CLAIM_PAGES]),
         (sql::NEXT_DUE, poll, [&POLL, &POLL_PAGES]),
     ] {
-        let (mut times, mut touched) = (Vec::new(), Vec::new());
-        for _ in 0..stage.sizes().lookups {
-            let plan = explain(&client, &statement, &parameters).await?;
-            let plan: Value = serde_json::from_str(&plan)?;
-            let top = plan.get(0).context("no plan")?;
-            let planning = top["Planning Time"].as_f64().context("no planning time")?;
-            times.push(
-                planning
-                    + top["Execution Time"]
-                        .as_f64()
-                        .context("no execution time")?,
-            );
-            touched.push(pages_of(&top["Plan"]).context("no buffers")?);
-            stage.progress.tick();
+        let mut sessions = Vec::new();
+        for (count, stage) in stages {
+            sessions.push((*count, stage, stage.client().await?));
         }
-        let plans = nested_plans(&stage.url, &statement, &parameters).await?;
-        save(
-            &stage.lab.plans,
-            &format!("{} {setting}", statement.name),
-            &plans.join("\n\n"),
-        )?;
-        let x = count as f64;
-        found.push(Finding::ours(time, setting.clone(), times).at(x));
-        found.push(Finding::ours(pages, setting.clone(), touched).at(x));
+        let lookups = stages.first().map_or(0, |(_, stage)| stage.sizes().lookups);
+        for _ in 0..lookups {
+            for (count, stage, client) in &sessions {
+                let (took, touched) = explain(client, &statement, &parameters).await?;
+                let setting = setting(background.name, *count);
+                let x = *count as f64;
+                found.push(Finding::ours(time, setting.clone(), vec![took]).at(x));
+                found.push(Finding::ours(pages, setting, vec![touched]).at(x));
+                stage.progress.tick();
+            }
+        }
+        for (count, stage, _) in &sessions {
+            let plans = nested_plans(&stage.url, &statement, &parameters).await?;
+            let name = format!("{} {}", statement.name, setting(background.name, *count));
+            save(&stage.lab.plans, &name, &plans.join("\n\n"))?;
+        }
     }
     Ok(found)
 }
 
-/// Runs a statement, tells what it cost the server, and takes it back. The statements are functions: of the time and the pages
-/// it is the sum.
+/// Runs a statement and takes it back. Tells what it cost the server: milliseconds and pages. The statements are functions: of
+/// these it is the sum.
 async fn explain(
     client: &Client,
     statement: &Statement,
     parameters: &[&(dyn ToSql + Sync)],
-) -> anyhow::Result<String> {
+) -> anyhow::Result<(f64, f64)> {
     let text = format!(
         "EXPLAIN (ANALYZE, BUFFERS, TIMING OFF, FORMAT JSON) {}",
         statement.text
@@ -202,7 +211,10 @@ async fn explain(
         .await?;
     client.batch_execute("ROLLBACK").await?;
     let plan: Value = row.first().context("no plan")?.try_get(0)?;
-    Ok(plan.to_string())
+    let top = plan.get(0).context("no plan")?;
+    let time = |key: &str| top[key].as_f64().with_context(|| format!("no {key}"));
+    let took = time("Planning Time")? + time("Execution Time")?;
+    Ok((took, pages_of(&top["Plan"]).context("no buffers")?))
 }
 
 /// The plans of the statements inside a function, as `auto_explain` tells them.
