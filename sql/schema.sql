@@ -307,95 +307,109 @@ CREATE FUNCTION workflow_worker.claim(worker uuid, slots bigint, from_place time
     SET plan_cache_mode TO 'force_generic_plan'
     SET enable_seqscan TO 'off'
     SET enable_bitmapscan TO 'off'
-    SET enable_mergejoin TO 'off'
-    SET enable_nestloop TO 'off'
     SET jit TO 'off'
     AS $$
 #variable_conflict use_column
 DECLARE
+    -- An initial value, because that is no statement of its own. Not a setting of the function: it would end with it, and
+    -- the commit comes later.
+    synchronous_commit CONSTANT text := set_config('synchronous_commit', 'off', true);
     chosen uuid[];
+    is_timed_due boolean;
+    is_limited boolean;
+    -- Where there are limits: a fence for each, and by its id what take_places says of each that is under one (NULL: none is).
     fences bigint[];
-    -- What take_places says of those that are under a limit, by their id; NULL: there are no limits, or none on these.
     places jsonb;
 BEGIN
-    PERFORM set_config('synchronous_commit', 'off', true);
-    WITH ready_rows AS MATERIALIZED (
-        SELECT queued.execution_id, (queued.run_at AT TIME ZONE 'UTC') - queued.priority * interval '1 minute' AS place
-        FROM workflow_worker.run_queue AS queued
-        WHERE queued.ready
-          AND queued.worker_id IS NULL
-          AND queued.held_by IS NULL
-          AND (queued.run_at AT TIME ZONE 'UTC') - queued.priority * interval '1 minute' >= coalesce(from_place, '-infinity')
-          AND EXISTS (SELECT FROM workflow_worker.workers WHERE workers.id = worker)
-        ORDER BY (queued.run_at AT TIME ZONE 'UTC') - queued.priority * interval '1 minute', queued.execution_id
-        LIMIT slots
-        FOR UPDATE SKIP LOCKED
-    ),
-    -- Delays and retries whose time has come. They were not touched when it came.
-    timed_rows AS MATERIALIZED (
-        SELECT queued.execution_id, (queued.run_at AT TIME ZONE 'UTC') - queued.priority * interval '1 minute' AS place
-        FROM workflow_worker.run_queue AS queued
-        WHERE NOT queued.ready
-          AND queued.worker_id IS NULL
-          AND queued.run_at < 'infinity'
-          AND queued.run_at <= now()
-          AND EXISTS (SELECT FROM workflow_worker.workers WHERE workers.id = worker)
-        ORDER BY queued.run_at
-        LIMIT slots + 100
-        FOR UPDATE SKIP LOCKED
-    ),
-    -- MATERIALIZED here and above: without it the planner may run the subquery again and lock more rows than LIMIT says.
-    due AS MATERIALIZED (
-        SELECT first.execution_id, first.place, nextval('workflow_worker.fence') AS fence
-        FROM (
+    SELECT
+        ARRAY(
+            SELECT queued.execution_id
+            FROM workflow_worker.run_queue AS queued
+            WHERE queued.ready
+              AND queued.worker_id IS NULL
+              AND queued.held_by IS NULL
+              AND (queued.run_at AT TIME ZONE 'UTC') - queued.priority * interval '1 minute' >= coalesce(from_place, '-infinity')
+              AND EXISTS (SELECT FROM workflow_worker.workers WHERE workers.id = worker)
+            ORDER BY (queued.run_at AT TIME ZONE 'UTC') - queued.priority * interval '1 minute', queued.execution_id
+            LIMIT slots
+            FOR UPDATE SKIP LOCKED
+        ),
+        EXISTS (
+            SELECT
+            FROM workflow_worker.run_queue AS queued
+            WHERE NOT queued.ready AND queued.worker_id IS NULL AND queued.run_at < 'infinity' AND queued.run_at <= now()
+        ),
+        EXISTS (SELECT FROM workflow_worker.limits)
+    INTO chosen, is_timed_due, is_limited;
+
+    IF is_timed_due AND slots > 0 THEN
+        -- Delays and retries whose time has come. They were not touched when it came.
+        WITH timed_rows AS MATERIALIZED (
+            SELECT queued.execution_id, (queued.run_at AT TIME ZONE 'UTC') - queued.priority * interval '1 minute' AS place
+            FROM workflow_worker.run_queue AS queued
+            WHERE NOT queued.ready
+              AND queued.worker_id IS NULL
+              AND queued.run_at < 'infinity'
+              AND queued.run_at <= now()
+              AND EXISTS (SELECT FROM workflow_worker.workers WHERE workers.id = worker)
+            ORDER BY queued.run_at
+            LIMIT slots + 100
+            FOR UPDATE SKIP LOCKED
+        ),
+        -- MATERIALIZED here and above: without it the planner may run the subquery again and lock more rows than LIMIT says.
+        due AS MATERIALIZED (
             SELECT candidates.execution_id, candidates.place
-            FROM (SELECT * FROM ready_rows UNION ALL SELECT * FROM timed_rows) AS candidates
+            FROM (
+                SELECT queued.execution_id, (queued.run_at AT TIME ZONE 'UTC') - queued.priority * interval '1 minute' AS place
+                FROM workflow_worker.run_queue AS queued
+                WHERE queued.execution_id = ANY (chosen)
+                UNION ALL
+                SELECT timed_rows.execution_id, timed_rows.place
+                FROM timed_rows
+            ) AS candidates
             ORDER BY candidates.place, candidates.execution_id
             LIMIT slots
-        ) AS first
-    ),
-    -- They take their place in the order of what is due: by run_at alone, one with a high priority would stay behind all that
-    -- came due before it.
-    overdue AS (
-        UPDATE workflow_worker.run_queue AS queued
-        SET ready = true,
-            held_by = NULL
-        FROM timed_rows
-        WHERE queued.execution_id = timed_rows.execution_id
-          AND queued.execution_id = ANY (ARRAY(SELECT timed_rows.execution_id FROM timed_rows))
-          AND timed_rows.execution_id NOT IN (SELECT due.execution_id FROM due)
-    )
-    SELECT
-        array_agg(due.execution_id ORDER BY due.place, due.execution_id),
-        array_agg(due.fence ORDER BY due.place, due.execution_id)
-    INTO chosen, fences
-    FROM due;
-    IF chosen IS NULL THEN
+        ),
+        -- They take their place in the order of what is due: by run_at alone, one with a high priority would stay behind all
+        -- that came due before it.
+        overdue AS (
+            UPDATE workflow_worker.run_queue AS queued
+            SET ready = true,
+                held_by = NULL
+            WHERE queued.execution_id = ANY (ARRAY(
+                SELECT timed_rows.execution_id FROM timed_rows
+                EXCEPT
+                SELECT due.execution_id FROM due))
+        )
+        SELECT ARRAY(SELECT due.execution_id FROM due ORDER BY due.place, due.execution_id) INTO chosen;
+    END IF;
+    IF chosen = '{}' AND slots > 0 THEN
         RETURN;
     END IF;
 
     -- Where there are no limits, nothing of this is called.
-    IF EXISTS (SELECT FROM workflow_worker.limits) THEN
-        SELECT jsonb_object_agg(place.execution_id, to_jsonb(place))
+    IF is_limited THEN
+        fences := ARRAY(SELECT nextval('workflow_worker.fence') FROM unnest(chosen));
+        SELECT jsonb_object_agg(place.execution_id, to_jsonb(place) || jsonb_build_object('fence', its.fence))
         INTO places
-        FROM workflow_worker.take_places(chosen, fences) AS place;
+        FROM workflow_worker.take_places(chosen, fences) AS place
+        JOIN unnest(chosen, fences) AS its (execution_id, fence) ON its.execution_id = place.execution_id;
     END IF;
 
     RETURN QUERY
     WITH claimed AS (
         UPDATE workflow_worker.run_queue AS queued
         SET worker_id = worker,
-            fence = its.fence,
+            fence = coalesce(
+                (places #>> ARRAY[queued.execution_id::text, 'fence'])::bigint, nextval('workflow_worker.fence')),
             claimed_at = now(),
             held_by = NULL
-        FROM unnest(chosen, fences) WITH ORDINALITY AS its (execution_id, fence, number)
-        WHERE queued.execution_id = its.execution_id
-          AND queued.execution_id = ANY (chosen)
-          AND coalesce((places #>> ARRAY[its.execution_id::text, 'is_taken'])::boolean, true)
+        WHERE queued.execution_id = ANY (chosen)
+          AND coalesce((places #>> ARRAY[queued.execution_id::text, 'is_taken'])::boolean, true)
         RETURNING
             queued.execution_id, queued.fence, queued.revision, queued.host_version, queued.rescues, queued.graph_hash,
-            queued.checkpoint, queued.timed_from, queued.replay_of, queued.replay_from, queued.run_at, queued.priority,
-            its.number
+            queued.checkpoint, queued.timed_from, queued.replay_of, queued.replay_from, queued.run_at,
+            (queued.run_at AT TIME ZONE 'UTC') - queued.priority * interval '1 minute' AS place
     )
     SELECT
         claimed.execution_id,
@@ -433,15 +447,27 @@ BEGIN
         (extract(epoch FROM clock_timestamp() - least(greatest(claimed.run_at, '0001-01-01'), clock_timestamp())) * 1000)
             ::double precision,
         -- Within what any clock can hold, too; one that is earlier begins the queue all the same.
-        greatest((claimed.run_at AT TIME ZONE 'UTC') - claimed.priority * interval '1 minute', '0001-01-01'),
+        greatest(claimed.place, '0001-01-01'),
         (extract(epoch FROM clock_timestamp() - statement_timestamp()) * 1000)::double precision
     FROM claimed
-    LEFT JOIN public.workflowexecution AS host ON host.id = claimed.execution_id AND host.id = ANY (chosen)
+    LEFT JOIN LATERAL (
+        SELECT
+            its.id, its.workflow_id, its.workflow_version, its.execution_id, its.status, its.started_at, its.completed_at,
+            its.current_node_id, its.execution_state, its.retry_count, its.next_retry_at
+        FROM public.workflowexecution AS its
+        WHERE its.id = claimed.execution_id
+        OFFSET 0
+    ) AS host ON true
     LEFT JOIN LATERAL (
         SELECT its.xmin, its.ctid FROM public.workflow AS its WHERE its.id = host.workflow_id OFFSET 0
     ) AS workflow ON true
-    LEFT JOIN workflow_worker.children AS child ON child.child_id = claimed.execution_id AND child.child_id = ANY (chosen)
-    ORDER BY claimed.number;
+    LEFT JOIN LATERAL (
+        SELECT its.depth, its.cancel_reason
+        FROM workflow_worker.children AS its
+        WHERE its.child_id = claimed.execution_id
+        OFFSET 0
+    ) AS child ON true
+    ORDER BY claimed.place, claimed.execution_id;
 
     IF places IS NOT NULL THEN
         FOR execution_id IN

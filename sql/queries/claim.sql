@@ -1,7 +1,7 @@
 -- Takes up to $2 due executions under a lease and returns them with all that a first run needs. A row with is_claimed
 -- false is one that was put to wait for a limit instead.
 -- $1 worker uuid; $2 free slots bigint; $3 the place in the queue to begin with, timestamp, or NULL: the first.
--- Index: see the function, in migration 0011. It is one so that its plan is kept, and so that the settings which make
+-- Index: see the function, in migration 0012. It is one so that its plan is kept, and so that the settings which make
 -- it the right plan for tables of any size hold for it alone.
 -- Race-free: as the function says.
 SELECT

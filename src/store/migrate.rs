@@ -89,6 +89,11 @@ pub const MIGRATIONS: &[Migration] = &[
             include_str!("../../sql/migrations/0011_insert.sql"),
         ),
     },
+    Migration {
+        version: 12,
+        name: "claim",
+        text: include_str!("../../sql/migrations/0012_claim.sql"),
+    },
 ];
 
 /// Takes the migrations back.
