@@ -28,8 +28,9 @@ pub fn monotonic() -> Instant {
 /// The database's clock, as seen from this process.
 ///
 /// Times that are compared with the database's `now()` (when a delay ends, when a retry is due) are reckoned on its
-/// clock, so that a process whose own clock is wrong is not early or late. Each heartbeat, claim and
-/// poll brings a reading; its error is at most half a round trip.
+/// clock, so that a process whose own clock is wrong is not early or late. Each heartbeat and each poll
+/// brings a reading, of the middle of the time that the server worked on it; its error is at most half a round trip, and
+/// most of the time far less.
 #[derive(Debug, Default)]
 pub struct DatabaseClock {
     /// The reading in force. Written by whoever got an answer with a time in it.

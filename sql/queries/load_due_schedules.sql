@@ -60,6 +60,7 @@ SELECT
     ) AS next_due_at,
     -- The moment that 'due' means here.
     now() AS looked_at,
-    clock_timestamp() AS database_time
+    -- As in heartbeat.sql.
+    statement_timestamp() + (clock_timestamp() - statement_timestamp()) / 2 AS database_time
 FROM (VALUES (1)) AS one_row (one)
 LEFT JOIN found ON true;

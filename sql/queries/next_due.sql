@@ -7,5 +7,6 @@
 -- Race-free: reads only; the claim decides.
 SELECT
     is_due, next_run_at, next_schedule_at, is_holding, is_limit_waited_for, next_opening_at, is_missing, triggers_are_off,
-    database_time
+    -- As in heartbeat.sql.
+    statement_timestamp() + (database_time - statement_timestamp()) / 2 AS database_time
 FROM workflow_worker.next_due($1, $2, $3);

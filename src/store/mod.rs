@@ -20,6 +20,7 @@ pub mod retention;
 pub mod schedules;
 pub mod signals;
 pub mod sql;
+mod warm;
 pub mod workers;
 
 use std::sync::Arc;
@@ -54,9 +55,6 @@ pub struct Store {
 
 /// How long asking the server to cancel a statement may take.
 const CANCEL_LIMIT: Duration = Duration::from_secs(2);
-
-/// Connections that are made ready at the start.
-const WARM_CONNECTIONS: usize = 3;
 
 impl std::fmt::Debug for Store {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
@@ -126,35 +124,6 @@ impl Store {
         self.use_named_statements.store(on, Ordering::Relaxed);
     }
 
-    /// Opens connections and prepares what a first execution needs, so that it need not wait for that.
-    pub async fn warm_up(&self) -> Result<(), StoreError> {
-        if !self.uses_named_statements() {
-            return Ok(());
-        }
-        // Held together: the claim, the record and the look at a graph may each take another connection.
-        let mut clients = Vec::new();
-        while clients.len() < WARM_CONNECTIONS.min(self.pool.status().max_size) {
-            let client = self.pool.get().await.map_err(from_pool)?;
-            for statement in [
-                sql::CLAIM,
-                sql::NEXT_DUE,
-                sql::RECORD,
-                sql::LOAD_WORKFLOW_GRAPH,
-            ] {
-                let prepared = client
-                    .prepare_typed_cached(statement.text, statement.types)
-                    .await;
-                if let Err(error) = prepared {
-                    let error = StoreError::from(error);
-                    self.note_error(&error, &client);
-                    return Err(error);
-                }
-            }
-            clients.push(client);
-        }
-        Ok(())
-    }
-
     /// Runs one statement and returns its rows.
     pub async fn query(
         &self,
@@ -202,7 +171,6 @@ impl Store {
         on_first: impl FnOnce(&[Row]),
     ) -> Result<Vec<Row>, StoreError> {
         self.with_client(first.name, async |client, named| {
-            let asked_at = clock::monotonic();
             let taken = async {
                 let rows = run(client, first, first_parameters, named).await?;
                 on_first(&rows);
@@ -210,9 +178,8 @@ impl Store {
             };
             // Not `try_join!`: if the second one failed before the first one's answer is there, that answer would be lost.
             let (taken, rows) = tokio::join!(taken, run(client, second, second_parameters, named));
-            let rows = taken.and(rows)?;
-            self.observe(&rows, asked_at);
-            Ok(rows)
+            // No reading of the clock: when the second one began is not known.
+            taken.and(rows)
         })
         .await
     }

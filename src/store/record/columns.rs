@@ -13,7 +13,7 @@ use crate::host::log_entry::LogEntry;
 use crate::ids::{self, Timestamp};
 
 #[derive(Default)]
-pub(super) struct Columns {
+pub(in crate::store) struct Columns {
     execution_id: Vec<Uuid>,
     fence: Vec<i64>,
     revision: Vec<i32>,
@@ -101,7 +101,7 @@ impl Columns {
     }
 
     /// `$1 …`, in the order of the function `record`.
-    pub(super) fn parameters<'a>(&'a self, worker: &'a Uuid) -> Vec<Parameter<'a>> {
+    pub(in crate::store) fn parameters<'a>(&'a self, worker: &'a Uuid) -> Vec<Parameter<'a>> {
         let mut parameters: Vec<Parameter<'a>> = vec![worker];
         parameters.extend(self.of_executions());
         parameters.extend(self.steps.parameters());

@@ -13,7 +13,7 @@ use super::{Store, StoreError, sql};
 use crate::engine::Step;
 use crate::host::log_entry::LogEntry;
 use crate::ids::{ExecutionId, Fence, NodeId, Timestamp, Visit, WorkerId, WorkflowId};
-use columns::Columns;
+pub(super) use columns::Columns;
 
 /// What is to be made durable of one execution, in one commit.
 #[derive(Clone, Debug)]
