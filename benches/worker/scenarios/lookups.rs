@@ -126,7 +126,7 @@ async fn beside(stage: Stage, background: Background) -> Found {
         .await?;
     drop(client);
     let mut there = 0;
-    let mut stages = Vec::new();
+    let mut copies = Vec::new();
     for &count in stage.sizes().backgrounds {
         stage
             .progress
@@ -134,10 +134,10 @@ async fn beside(stage: Stage, background: Background) -> Found {
         insert(&stage, background, count - there, workflow).await?;
         there = count;
         stage.settle().await?;
-        stages.push((count, stage.copy().await?));
+        copies.push((count, stage.copy().await?));
     }
-    let found = measure(&stages, background, worker).await?;
-    for (_, copy) in &stages {
+    let found = measure(&stage, &copies, background, worker).await?;
+    for (_, copy) in &copies {
         stage.lab.discard(&copy.name)?;
     }
     Ok(found)
@@ -160,8 +160,13 @@ async fn insert(
     Ok(more.commit().await?)
 }
 
-/// In turns, so that noise hits all alike.
-async fn measure(stages: &[(i64, Stage)], background: Background, worker: Uuid) -> Found {
+/// In turns on databases with so many others each, so that noise hits all alike.
+async fn measure(
+    stage: &Stage,
+    copies: &[(i64, Stage)],
+    background: Background,
+    worker: Uuid,
+) -> Found {
     let first = None::<NaiveDateTime>;
     let claim: [&(dyn ToSql + Sync); 3] = [&worker, &CLAIMED, &first];
     let poll: [&(dyn ToSql + Sync); 3] = [&worker, &LOOK_BACK_SECONDS, &first];
@@ -171,12 +176,11 @@ async fn measure(stages: &[(i64, Stage)], background: Background, worker: Uuid) 
         (sql::NEXT_DUE, poll, [&POLL, &POLL_PAGES]),
     ] {
         let mut sessions = Vec::new();
-        for (count, stage) in stages {
-            sessions.push((*count, stage, stage.client().await?));
+        for (count, copy) in copies {
+            sessions.push((*count, copy.client().await?));
         }
-        let lookups = stages.first().map_or(0, |(_, stage)| stage.sizes().lookups);
-        for _ in 0..lookups {
-            for (count, stage, client) in &sessions {
+        for _ in 0..stage.sizes().lookups {
+            for (count, client) in &sessions {
                 let (took, touched) = explain(client, &statement, &parameters).await?;
                 let setting = setting(background.name, *count);
                 let x = *count as f64;
@@ -185,8 +189,8 @@ async fn measure(stages: &[(i64, Stage)], background: Background, worker: Uuid) 
                 stage.progress.tick();
             }
         }
-        for (count, stage, _) in &sessions {
-            let plans = nested_plans(&stage.url, &statement, &parameters).await?;
+        for (count, copy) in copies {
+            let plans = nested_plans(&copy.url, &statement, &parameters).await?;
             let name = format!("{} {}", statement.name, setting(background.name, *count));
             save(&stage.lab.plans, &name, &plans.join("\n\n"))?;
         }

@@ -102,7 +102,7 @@ async fn busy(stage: Stage) -> Found {
         for _ in 0..TURNS {
             for (kind, definition) in kinds {
                 client.batch_execute(definition).await?;
-                found.push(window(&stage, (kind, window_ms), clients, cheap).await?);
+                found.push(window(&stage, kind, clients, cheap, window_ms).await?);
             }
             // What comes later finds larger tables.
             kinds.reverse();
@@ -148,17 +148,18 @@ async fn bare(stage: Stage) -> Found {
 async fn all_clients(stage: &Stage, kind: &str, workflow: Uuid) -> Found {
     let mut found = Vec::new();
     for &clients in stage.sizes().producers {
-        let window = window(stage, (kind, stage.sizes().window_ms), clients, workflow);
-        found.push(window.await?);
+        let window_ms = stage.sizes().window_ms;
+        found.push(window(stage, kind, clients, workflow, window_ms).await?);
     }
     Ok(found)
 }
 
 async fn window(
     stage: &Stage,
-    (kind, window_ms): (&str, u64),
+    kind: &str,
     clients: u32,
     workflow: Uuid,
+    window_ms: u64,
 ) -> anyhow::Result<Finding> {
     let connections = try_join_all((0..clients).map(|_| connect(&stage.url))).await?;
     let time = Duration::from_millis(window_ms);
