@@ -5,4 +5,6 @@
 -- Race-free: the id is fresh.
 INSERT INTO workflow_worker.workers (id, name, hostname, pid, version, lease, silence, concurrency, presence_key)
 VALUES ($1, $2, $3, $4, $5, make_interval(secs => $6), make_interval(secs => $7), $8, $9)
-RETURNING clock_timestamp() AS database_time;
+RETURNING
+    -- As in heartbeat.sql.
+    statement_timestamp() + (clock_timestamp() - statement_timestamp()) / 2 AS database_time;
