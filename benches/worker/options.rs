@@ -157,6 +157,8 @@ pub(crate) struct Sizes {
     pub(crate) producers: &'static [u32],
     /// Lengths of the workflows, and how often each runs.
     pub(crate) lengths: &'static [(u32, u32)],
+    /// Length of the workflow whose nodes act.
+    pub(crate) acting_length: u32,
     /// Rounds of the long loop.
     pub(crate) rounds_of_loop: u32,
     /// Sizes of the input, in bytes.
@@ -185,6 +187,7 @@ const FULL: Sizes = Sizes {
     concurrencies: &[10, 50, 200, 500],
     producers: &[1, 8, 16, 64],
     lengths: &[(10, 20), (100, 5), (1_000, 2), (10_000, 1)],
+    acting_length: 1_000,
     rounds_of_loop: 10_000,
     states: &[1 << 10, 16 << 10, 64 << 10, 256 << 10, 1 << 20, 5 << 20],
     backgrounds: &[1_000, 100_000, 1_000_000],
@@ -208,6 +211,7 @@ const QUICK: Sizes = Sizes {
     concurrencies: &[10, 200],
     producers: &[1, 8],
     lengths: &[(10, 3), (100, 1), (300, 1)],
+    acting_length: 100,
     rounds_of_loop: 100,
     states: &[1 << 10, 64 << 10, 1 << 20],
     backgrounds: &[1_000, 20_000],

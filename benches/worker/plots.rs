@@ -176,7 +176,11 @@ fn long(results: &Results) -> [Plot; 3] {
         plot(
             "Cost of a node or a round, by its place",
             "place",
-            vec![all(&growth::NODE_COST), all(&growth::ROUND_COST)],
+            vec![
+                all(&growth::NODE_COST),
+                all(&growth::ROUND_COST),
+                all(&growth::ACTING_COST),
+            ],
         ),
         plot(growth::STATE.title, "KiB", vec![all(&growth::STATE)]),
         plot(lookups::CLAIM.title, "other executions", claims.collect()),

@@ -172,7 +172,7 @@ fn of_growth(results: &Results) -> Vec<Line> {
         times(
             between(
                 results,
-                growth::NODE_COST.key,
+                growth::ACTING_COST.key,
                 &growth::setting(1_000),
                 &growth::setting(10),
             ),

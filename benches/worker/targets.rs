@@ -99,10 +99,10 @@ fn of_speed(results: &Results, beside: Option<&Beside>) -> Vec<Target> {
 fn of_growth(results: &Results) -> Vec<Target> {
     let (late, early) = (growth::setting(1_000), growth::setting(10));
     let mut targets = vec![Target::at_most(
-        "Cost per node at node 1,000, of that at node 10",
+        "Cost of a node that calls a server at node 1,000, of that at node 10",
         1.2,
         "×",
-        between(results, growth::NODE_COST.key, &late, &early),
+        between(results, growth::ACTING_COST.key, &late, &early),
     )];
     for background in lookups::BACKGROUNDS {
         let [many, few] = [1_000_000, 1_000].map(|count| lookups::setting(background, count));

@@ -39,6 +39,15 @@ pub(crate) fn cheap_chain(length: u32) -> Value {
     chain(&nodes)
 }
 
+/// So many that call a server, in a row: each is committed before the next starts.
+pub(crate) fn acting_chain(length: u32, url: &str) -> Value {
+    let config = json!({ "method": "GET", "url": url });
+    let nodes: Vec<Value> = (1..=length)
+        .map(|number| node(&format!("n{number}"), "http_request", &config))
+        .collect();
+    chain(&nodes)
+}
+
 /// A loop with one cheap node, `b`, in its body.
 pub(crate) fn cheap_loop(rounds: u32) -> Value {
     json!({

@@ -7,6 +7,7 @@
 use std::time::Duration;
 
 use uuid::Uuid;
+use workflow_worker::dev::loopback::Loopback;
 
 use crate::cell::{Cell, Found};
 use crate::lab::Stage;
@@ -18,6 +19,13 @@ use crate::work;
 pub(crate) const NODE_COST: Scenario = Scenario {
     key: "node_cost",
     title: "Cost of one node in a long workflow",
+    unit: Unit::Ms,
+    limit: None,
+};
+/// Of a chain of nodes that act: each is committed before the next starts, so late and early nodes cost the same commits.
+pub(crate) const ACTING_COST: Scenario = Scenario {
+    key: "acting_node_cost",
+    title: "Cost of one node that calls a server, in a long workflow",
     unit: Unit::Ms,
     limit: None,
 };
@@ -37,9 +45,9 @@ pub(crate) const STATE: Scenario = Scenario {
 };
 
 const PATIENCE: Duration = Duration::from_secs(1_800);
-/// Rounds at which the loop is looked at.
+/// Places at which a loop and a chain of nodes that act are looked at.
 const MARKS: [u32; 4] = [10, 100, 1_000, 10_000];
-/// Executions per size of the input.
+/// Executions per size of the input, and of the chain of nodes that act.
 const RUNS: u32 = 5;
 
 /// The setting of a place in a chain or a loop.
@@ -58,6 +66,7 @@ pub(crate) fn cells(sizes: &Sizes) -> Vec<Cell> {
             })
         })
         .collect();
+    cells.push(Cell::new('f', "a long workflow that acts", acting_chain));
     cells.push(Cell::new('f', "a long loop", long_loop));
     cells.push(Cell::new('f', "large states", states));
     cells
@@ -73,8 +82,8 @@ async fn run_one(stage: &Stage, workflow: Uuid) -> anyhow::Result<()> {
 
 /// Milliseconds per node over the nodes up to `place`, of each execution. `kind` tells the nodes that count.
 async fn cost_at(stage: &Stage, place: u32, kind: &str) -> anyhow::Result<Vec<f64>> {
-    // A tenth of the way, and at least eight nodes: one alone is noise.
-    let span = (place / 10).max(8);
+    // Half of the way, and at least eight nodes: one alone is noise, and many that only compute share a commit.
+    let span = (place / 2).max(8);
     let rows = stage
         .client()
         .await?
@@ -107,6 +116,31 @@ async fn long_chain(stage: Stage, length: u32, runs: u32) -> Found {
     ])
 }
 
+async fn acting_chain(stage: Stage) -> Found {
+    let length = stage.sizes().acting_length;
+    let server = Loopback::start().await?;
+    let client = stage.client().await?;
+    let graph = work::acting_chain(length, &server.url("/echo"));
+    let workflow = work::workflow(&client, &graph).await?;
+    let worker = stage.worker(&[]).await?;
+    for _ in 0..RUNS {
+        run_one(&stage, workflow).await?;
+        stage.progress.tick();
+    }
+    worker.stop().await?;
+    at_marks(&stage, &ACTING_COST, length, "n%").await
+}
+
+/// What a node costs at each of the [`MARKS`] up to `length`.
+async fn at_marks(stage: &Stage, scenario: &'static Scenario, length: u32, kind: &str) -> Found {
+    let mut found = Vec::new();
+    for mark in MARKS.into_iter().filter(|mark| *mark <= length) {
+        let costs = cost_at(stage, mark, kind).await?;
+        found.push(Finding::ours(scenario, setting(mark), costs).at(mark));
+    }
+    Ok(found)
+}
+
 async fn long_loop(stage: Stage) -> Found {
     let rounds = stage.sizes().rounds_of_loop;
     let client = stage.client().await?;
@@ -114,12 +148,7 @@ async fn long_loop(stage: Stage) -> Found {
     let worker = stage.worker(&[]).await?;
     run_one(&stage, workflow).await?;
     worker.stop().await?;
-    let mut found = Vec::new();
-    for mark in MARKS.into_iter().filter(|mark| *mark <= rounds) {
-        let costs = cost_at(&stage, mark, "b").await?;
-        found.push(Finding::ours(&ROUND_COST, setting(mark), costs).at(mark));
-    }
-    Ok(found)
+    at_marks(&stage, &ROUND_COST, rounds, "b").await
 }
 
 async fn states(stage: Stage) -> Found {

@@ -32,6 +32,7 @@ pub(crate) const ORDER: &[&Scenario] = &[
     &drain::FIVE,
     &producers::INSERTS,
     &growth::NODE_COST,
+    &growth::ACTING_COST,
     &growth::ROUND_COST,
     &growth::STATE,
     &lookups::CLAIM,
