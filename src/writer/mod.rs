@@ -1,20 +1,27 @@
 //! Makes steps durable: gathers the records of all runners into one statement and one commit.
 //!
 //! While one batch is being committed the next one gathers, so the batch grows with the load and an idle worker waits
-//! for nothing. A record is answered only after its commit. A batch that the database refuses is split, so that one
-//! execution's bad data costs the others nothing. A commit whose answer was lost is looked up, not repeated blindly.
+//! for nothing. A second one is begun beside it when enough has gathered to keep the database busy, or when the first takes
+//! long: a record that is large, or waits for a lock, does not hold up those of other executions. (Each runner has one
+//! record on its way at most, so there is no order to be kept between two commits.)
+//!
+//! A record is answered only after its commit. A batch that the database refuses is split, so that one execution's bad data
+//! costs the others nothing. A commit whose answer was lost is looked up, not repeated blindly.
 
 mod batch;
 
 use std::collections::HashMap;
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use backoff::backoff::Backoff;
 use backoff::{ExponentialBackoff, ExponentialBackoffBuilder};
+use futures_util::stream::FuturesUnordered;
+use futures_util::{FutureExt, StreamExt};
 use thiserror::Error;
 use tokio::sync::{mpsc, oneshot};
 
+use crate::clock;
 use crate::ids::{ExecutionId, WorkerId};
 pub use crate::store::record::{Disposition, Publish, Record, Recorded};
 use crate::store::{Store, StoreError};
@@ -23,6 +30,11 @@ use crate::telemetry::{Event, Telemetry};
 /// Records that wait for the writer. At the bound runners wait; each has at most one record waiting, so the bound is
 /// only met where more executions are held than this.
 const QUEUE_BOUND: usize = 1_024;
+
+/// With so many records a second commit is begun while the first is on its way; fewer are cheaper in one.
+const OVERLAP_FROM: usize = 32;
+/// A commit that takes longer holds up no others. Most take a few milliseconds.
+const HELD_UP_AFTER: Duration = Duration::from_millis(25);
 
 /// Why a record was not taken.
 #[derive(Clone, Debug, Error)]
@@ -63,6 +75,12 @@ impl WriterHandle {
 #[derive(Debug)]
 pub struct Writer {
     queue: mpsc::Receiver<Job>,
+    commits: Commits,
+}
+
+/// What commits batches.
+#[derive(Debug)]
+struct Commits {
     store: Store,
     telemetry: Telemetry,
 }
@@ -74,8 +92,7 @@ impl Writer {
         (
             Self {
                 queue,
-                store,
-                telemetry,
+                commits: Commits { store, telemetry },
             },
             WriterHandle { queue: sender },
         )
@@ -83,16 +100,48 @@ impl Writer {
 
     /// Writes until all handles are gone.
     pub async fn run(mut self) {
-        let mut gathered = Vec::new();
-        while self
-            .queue
-            .recv_many(&mut gathered, batch::MAX_RECORDS)
-            .await
-            > 0
-        {
-            for batch in batch::split(std::mem::take(&mut gathered), |job| &*job.record) {
-                self.write(batch).await;
+        let (queue, commits) = (&mut self.queue, &self.commits);
+        let mut gathered: Vec<Job> = Vec::new();
+        let mut writing = FuturesUnordered::new();
+        // When they were begun.
+        let mut since: Vec<Instant> = Vec::new();
+        let mut is_open = true;
+        while is_open || !gathered.is_empty() || !writing.is_empty() {
+            let alone = match *since {
+                [only] => Some(only + HELD_UP_AFTER),
+                _ => None,
+            };
+            let is_room = since.is_empty()
+                || alone.is_some_and(|held_up_at| {
+                    gathered.len() >= OVERLAP_FROM || held_up_at <= clock::monotonic()
+                });
+            if is_room && !gathered.is_empty() {
+                let now = clock::monotonic();
+                let batches = batch::split(std::mem::take(&mut gathered), |job| &*job.record);
+                writing.push(commits.write_all(batches).map(move |()| now));
+                since.push(now);
+                continue;
             }
+            let room = batch::MAX_RECORDS - gathered.len();
+            tokio::select! {
+                count = queue.recv_many(&mut gathered, room), if is_open && room > 0 => is_open = count > 0,
+                Some(begun) = writing.next() => since.retain(|other| *other != begun),
+                () = until(alone), if alone.is_some() && !gathered.is_empty() => {}
+            }
+        }
+    }
+}
+
+async fn until(instant: Option<Instant>) {
+    if let Some(instant) = instant {
+        tokio::time::sleep_until(instant.into()).await;
+    }
+}
+
+impl Commits {
+    async fn write_all(&self, batches: Vec<Vec<Job>>) {
+        for batch in batches {
+            self.write(batch).await;
         }
     }
 

@@ -7,7 +7,7 @@ use uuid::Uuid;
 
 use crate::support::database::{Database, Variant};
 use crate::support::flow::{
-    PATIENCE, chain, count, get, insert, insert_workflow, node, set, steps, trigger,
+    PATIENCE, chain, count, get, host_row, insert, insert_workflow, node, set, steps, trigger,
     wait_for_calls, wait_for_completion,
 };
 use crate::support::hits::Hits;
@@ -63,6 +63,35 @@ async fn an_execution_whose_last_record_waits_for_a_lock_keeps_no_slot_from_othe
     assert_eq!(count(&client, HELD).await, 1, "the first one is held yet");
     open.commit().await.unwrap();
     wait_for_completion(&client, first).await;
+    worker.stop().await;
+}
+
+/// The database itself keeps a record waiting: it brings a new graph, and somebody has locked the table of graphs.
+#[tokio::test(flavor = "multi_thread")]
+async fn a_commit_that_takes_long_holds_up_no_other_execution() {
+    let database = Database::migrated(Variant::Alembic).await;
+    let client = database.client().await;
+    let mut somebody = database.client().await;
+    let known = insert_workflow(&client, &quick()).await;
+    let worker = InProcess::start(&database.url(), &[NO_POLL]).await;
+    let execution = insert(&client, known).await;
+    wait_for_completion(&client, execution).await;
+    let new = insert_workflow(&client, &chain(vec![trigger(), set("b", "y", json!(2))])).await;
+    let open = somebody.transaction().await.unwrap();
+    open.batch_execute("LOCK TABLE workflow_worker.graphs IN EXCLUSIVE MODE")
+        .await
+        .unwrap();
+    let stuck = insert(&client, new).await;
+    let waiting = "SELECT count(*) FROM pg_locks WHERE NOT granted AND relation = 'workflow_worker.graphs'::regclass";
+    wait_for(&client, "its record to wait", waiting, 1).await;
+    for _ in 0..3 {
+        let execution = insert(&client, known).await;
+        wait_for_completion(&client, execution).await;
+    }
+    assert_eq!(count(&client, waiting).await, 1, "it waits yet");
+    assert!(!host_row(&client, stuck).await.is_completed);
+    open.commit().await.unwrap();
+    wait_for_completion(&client, stuck).await;
     worker.stop().await;
 }
 
