@@ -150,7 +150,7 @@ impl Drive {
 
     /// Whether what is done is to be recorded before anything else happens: always after a node that can be seen from
     /// outside, and before one starts. Nodes that only compute are recorded together with what follows them, within
-    /// `ANNOUNCE_AFTER`.
+    /// `RECORD_AFTER`.
     fn is_to_record(&self) -> bool {
         if self.waits.news.is_urgent() {
             return true;

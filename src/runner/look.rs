@@ -33,6 +33,7 @@ impl Drive {
             self.abandon();
             return Err(Ended::LeaseLost);
         };
+        self.report.show();
         if let Some(reason) = write.cancel_reason {
             self.hold = Hold::Cancelled(reason);
             return Ok(());

@@ -12,14 +12,19 @@ use crate::host::state_json::Published;
 use crate::telemetry::Event;
 use crate::writer::{Disposition, Publish};
 
-/// A published state larger than this is written at most once per [`PUBLISH_INTERVAL`] while the execution runs, and
-/// always when it stops.
-const LARGE_STATE_BYTES: usize = 64 * 1024;
 /// The largest published state. What is far larger would hold up the records of all other executions, and PostgreSQL
 /// takes no value above 1 GiB.
 const MAX_STATE_BYTES: usize = 64 << 20;
-/// See [`LARGE_STATE_BYTES`]: the view is never staler than a second.
-const PUBLISH_INTERVAL: Duration = Duration::from_millis(900);
+/// How long the view may stay as it is while the execution runs: at least, and at most. The time grows with its size, or
+/// the nodes of a long workflow would each cost as much as all before them. It is never staler than a second, and exact
+/// whenever the execution stops.
+const PUBLISH_AFTER: (Duration, Duration) =
+    (Duration::from_millis(100), Duration::from_millis(900));
+/// From this size on the view is written as rarely as may be.
+const LARGE_STATE_BYTES: u32 = 64 * 1024;
+/// What has happened is recorded after this time, if nothing else makes a record before: a node that has begun and still
+/// runs, nodes that only compute. Shorter ones are announced with their result.
+const RECORD_AFTER: Duration = Duration::from_millis(50);
 
 /// So many steps, or bytes of their outputs, are recorded whatever comes next: a record stays small.
 const MAX_GATHERED: (usize, usize) = (200, 256 * 1024);
@@ -38,8 +43,8 @@ pub(super) struct Report {
     /// When what is not yet written is to be written at the latest.
     write_by: Option<Instant>,
     is_graph_recorded: bool,
-    published_at: Option<Instant>,
-    published_bytes: usize,
+    /// Until then the row need not show more than it does; `None`: it is to show all with the next record.
+    shown_until: Option<Instant>,
 }
 
 impl Report {
@@ -52,8 +57,7 @@ impl Report {
             events: Vec::new(),
             write_by: None,
             is_graph_recorded,
-            published_at: None,
-            published_bytes: 0,
+            shown_until: None,
         }
     }
 
@@ -63,6 +67,18 @@ impl Report {
             serde_json::to_string(&step.output).unwrap_or_else(|_impossible| "{}".to_owned());
         self.step_bytes += output.len();
         self.steps.push((step, output));
+        self.write_within(RECORD_AFTER);
+    }
+
+    /// A node has started: the row is to show it, unless it ends soon or the view was written just now.
+    pub(super) fn announce(&mut self) {
+        let soon = clock::monotonic() + RECORD_AFTER;
+        self.write_at(self.shown_until.map_or(soon, |until| until.max(soon)));
+    }
+
+    /// The row is to show everything with the next record: somebody has written it, so it may show what is over.
+    pub(super) fn show(&mut self) {
+        self.shown_until = None;
     }
 
     /// Whether there is enough for a record, or somebody waits to see it.
@@ -105,9 +121,28 @@ impl Report {
     }
 
     pub(super) fn write_within(&mut self, limit: Duration) {
-        let by = clock::monotonic() + limit;
+        self.write_at(clock::monotonic() + limit);
+    }
+
+    fn write_at(&mut self, by: Instant) {
         self.write_by = Some(self.write_by.map_or(by, |earlier| earlier.min(by)));
     }
+
+    /// Takes note of a record that is in. `shown`: the size of the view that it has written, if it has.
+    fn note_recorded(&mut self, shown: Option<usize>) {
+        match shown {
+            Some(bytes) => self.shown_until = Some(clock::monotonic() + publish_after(bytes)),
+            // The view follows with the first record that may show it, or else in a record of its own.
+            None => self.write_by = self.shown_until.map(|until| until + RECORD_AFTER),
+        }
+    }
+}
+
+/// How long a view of that size may stay as it is.
+fn publish_after(bytes: usize) -> Duration {
+    let bytes =
+        u32::try_from(bytes).map_or(LARGE_STATE_BYTES, |bytes| bytes.min(LARGE_STATE_BYTES));
+    (PUBLISH_AFTER.1 * bytes / LARGE_STATE_BYTES).max(PUBLISH_AFTER.0)
 }
 
 impl Drive {
@@ -132,7 +167,10 @@ impl Drive {
         }
         let (entry, closing_event) = closing.unzip();
         let publish = self.publish(disposition, status, error);
-        if let Some(state) = &publish.execution_state
+        let state = publish
+            .as_ref()
+            .and_then(|publish| publish.execution_state.as_ref());
+        if let Some(state) = state
             && state.len() > MAX_STATE_BYTES
         {
             let message = format!(
@@ -142,7 +180,7 @@ impl Drive {
             );
             return Err(self.session.fail_unrun(None, &message).await);
         }
-        let published_bytes = publish.execution_state.as_ref().map(String::len);
+        let shown = state.map(String::len);
         let news = News {
             checkpoint: self.session.checkpoint_text(
                 &self.machine,
@@ -153,7 +191,7 @@ impl Drive {
             steps: self.report.take_steps(),
             log: std::mem::take(&mut self.report.log),
             closing_log: entry.into_iter().collect(),
-            publish: Some(publish),
+            publish,
             waits: std::mem::take(&mut self.waits.news),
         };
         let brings_graph = matches!(&news.graph, Some((_, Some(_source))));
@@ -179,13 +217,7 @@ impl Drive {
             }
         }
         if sent == Sent::Committed {
-            match published_bytes {
-                Some(bytes) => {
-                    self.report.published_at = Some(clock::monotonic());
-                    self.report.published_bytes = bytes;
-                }
-                None => self.report.write_within(PUBLISH_INTERVAL),
-            }
+            self.report.note_recorded(shown);
             if let Some(event) = closing_event {
                 self.session.tools.telemetry.emit(event);
             }
@@ -197,7 +229,13 @@ impl Drive {
         Ok(false)
     }
 
-    fn publish(&self, disposition: Disposition, status: &str, error: Option<String>) -> Publish {
+    /// What the row is to show; `None`: it may stay as it is for a while.
+    fn publish(
+        &self,
+        disposition: Disposition,
+        status: &str,
+        error: Option<String>,
+    ) -> Option<Publish> {
         // While it is paused the row keeps saying so, whatever is recorded.
         let status = match (&self.hold, disposition) {
             (Hold::No, _) => status.to_owned(),
@@ -205,6 +243,15 @@ impl Drive {
                 self.session.host_status.clone()
             }
         };
+        if disposition == Disposition::Hold
+            && status == self.session.host_status
+            && self
+                .report
+                .shown_until
+                .is_some_and(|until| clock::monotonic() < until)
+        {
+            return None;
+        }
         // Not when it is parked until: that may be the end of its time.
         let next_retry_at = match disposition {
             Disposition::Park(_) if status == "failed" => self.machine.next_deadline(),
@@ -217,25 +264,18 @@ impl Drive {
             retry_count: self.machine.retry_count(),
             next_retry_at,
         };
-        let is_throttled = disposition == Disposition::Hold
-            && self.report.published_bytes > LARGE_STATE_BYTES
-            && self
-                .report
-                .published_at
-                .is_some_and(|at| clock::monotonic() < at + PUBLISH_INTERVAL);
-        let execution_state =
-            (!is_throttled).then(|| self.session.state_text(&self.view, &published));
-        Publish {
+        let execution_state = self.session.state_text(&self.view, &published);
+        Some(Publish {
             status,
             current_node_id: self
                 .current_node
                 .as_ref()
                 .map(|node| node.as_str().to_owned()),
-            execution_state,
+            execution_state: Some(execution_state),
             error_message: error.map(|error| error.replace('\0', "\u{fffd}")),
             retry_count: i32::try_from(self.machine.retry_count()).unwrap_or(i32::MAX),
             next_retry_at: next_retry_at.map(|at| at.naive_utc()),
-        }
+        })
     }
 
     pub(super) fn graph_to_record(&self) -> Option<(Vec<u8>, Option<String>)> {

@@ -2,7 +2,6 @@
 //! result that was given for it, in test mode.
 
 use std::sync::Arc;
-use std::time::Duration;
 
 use tokio_util::sync::CancellationToken;
 
@@ -15,10 +14,6 @@ use crate::host::log_entry::{Level, LogEntry};
 use crate::host::mocks::{MOCK_RESULTS, Mocks};
 use crate::ids::{self, Visit};
 use crate::telemetry::Event;
-
-/// A node that has run for this long without anything else to record is announced by a record of its own. Shorter ones
-/// are announced with their result.
-const ANNOUNCE_AFTER: Duration = Duration::from_millis(50);
 
 impl Drive {
     /// Starts the nodes that the engine wants run, unless no new ones are to start.
@@ -65,7 +60,7 @@ impl Drive {
         let now = self.session.now();
         self.has_started = true;
         self.current_node = Some(node.clone());
-        self.report.write_within(ANNOUNCE_AFTER);
+        self.report.announce();
         let cancel = CancellationToken::new();
         if let Some(result) = self.mocked(spec, visit) {
             let event = EngineEvent::NodeFinished {

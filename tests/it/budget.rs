@@ -20,8 +20,10 @@ use workflow_worker::store::sql;
 use crate::support::cluster::TestCluster;
 use crate::support::database::{Database, Recipe, Variant};
 use crate::support::flow::{
-    PATIENCE, branch, chain, count, graph, insert, insert_workflow, node, set, wait_for_completion,
+    PATIENCE, branch, chain, count, get, graph, insert, insert_workflow, node, set,
+    wait_for_completion,
 };
+use crate::support::hits::Hits;
 use crate::support::in_process::{InProcess, NO_POLL};
 use crate::support::migrated::MIGRATED;
 use crate::support::notifications::listen;
@@ -58,6 +60,15 @@ const BUDGETS: &[(&str, &str, f64, Slack)] = &[
     ("batch", "other statements", 0.0, Slack::None),
     ("batch", "notifications", 0.005, Slack::None), // one per statement
     ("batch", "WAL bytes", 8_700.0, Slack::Share(0.1)),
+    // A workflow of 100 nodes that each call a server, so that each is committed before the next starts: per node.
+    // A few more where a machine is so slow that the view gets a record of its own.
+    ("acting", "records", 1.05, Slack::AtMost),
+    ("acting", "commits of records", 1.05, Slack::AtMost),
+    ("acting", "claimed", 0.01, Slack::None),
+    ("acting", "claims and polls", 0.5, Slack::AtMost),
+    ("acting", "other statements", 0.0, Slack::None),
+    ("acting", "notifications", 0.01, Slack::None),
+    ("acting", "WAL bytes", 2_300.0, Slack::AtMost), // 1,950; with the whole view each time it grows with the workflow
     // A loop of 100 rounds with one node in its body: per round. (The loop's end is in the last round's record.)
     ("loop", "records", 0.05, Slack::AtMost),
     ("loop", "commits of records", 0.05, Slack::AtMost),
@@ -318,6 +329,19 @@ async fn many_executions_share_their_commits() {
     })
     .await;
     check("batch", &bench.end().await, f64::from(EXECUTIONS));
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn a_node_that_acts_costs_no_more_than_its_budget() {
+    const NODES: u32 = 100;
+    let hits = Hits::start();
+    let mut bench = Bench::start("10").await;
+    let nodes = (1..=NODES).map(|number| get(&format!("n{number}"), &hits.url("/")));
+    let workflow = insert_workflow(&bench.client, &chain(nodes.collect())).await;
+    bench.run_one(workflow).await;
+    bench.begin().await;
+    bench.run_one(workflow).await;
+    check("acting", &bench.end().await, f64::from(NODES));
 }
 
 #[tokio::test(flavor = "multi_thread")]

@@ -38,6 +38,8 @@ mod notification;
 mod packaging;
 /// Pause, resume, terminate.
 mod pause;
+/// What the row shows of an execution that runs.
+mod published;
 /// The processes that evaluate Python.
 mod python_host;
 /// The order of the run queue, and limits.
