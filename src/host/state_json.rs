@@ -8,7 +8,7 @@
 //! looks) only when the failure is final; a later success takes its place. `node_results` keeps the order of the
 //! first records.
 //!
-//! The view is written after each node, so each output is turned into text once, and the text is shared by
+//! The view is written again and again while nodes end, so each output is turned into text once, and the text is shared by
 //! `node_results` and `execution_data`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};

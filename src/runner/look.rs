@@ -24,7 +24,15 @@ impl Drive {
                 seen.host_version != self.session.host_version
                     || seen.status.as_deref() != Some(self.session.host_status.as_str())
             });
-        if is_news { self.look().await } else { Ok(()) }
+        if !is_news {
+            return Ok(());
+        }
+        self.look().await?;
+        if matches!(self.hold, Hold::No) {
+            // A node may run for long: what was overwritten is shown meanwhile.
+            self.report.announce();
+        }
+        Ok(())
     }
 
     /// Takes over what somebody else has written: status, and new keys in `execution_data`.

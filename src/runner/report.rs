@@ -22,8 +22,8 @@ const PUBLISH_AFTER: (Duration, Duration) =
     (Duration::from_millis(100), Duration::from_millis(900));
 /// From this size on the view is written as rarely as may be.
 const LARGE_STATE_BYTES: u32 = 64 * 1024;
-/// What has happened is recorded after this time, if nothing else makes a record before: a node that has begun and still
-/// runs, nodes that only compute. Shorter ones are announced with their result.
+/// When what makes no record by itself is recorded: nodes that only compute, and that a node has started and still runs
+/// (then not before the view may be written). Shorter ones are announced with their result.
 const RECORD_AFTER: Duration = Duration::from_millis(50);
 
 /// So many steps, or bytes of their outputs, are recorded whatever comes next: a record stays small.

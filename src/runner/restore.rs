@@ -80,22 +80,28 @@ pub(super) async fn take_up(runner: Runner) -> Ended {
     }
     if session.claimed.rescues >= MAX_RESCUES {
         let message = format!("its worker died {MAX_RESCUES} times in a row while running it");
-        let view = recovered_view(&session, &host);
-        return session.fail_unrun(Some(&view), &message).await;
+        return fail_shown(session, &host, &message).await;
     }
     match restore(&mut session, &host).await {
         Ok(restored) => drive(session, restored, &host).await,
-        Err(Obstacle::Broken(message)) => {
-            let view = recovered_view(&session, &host);
-            session.fail_unrun(Some(&view), &message).await
-        }
-        Err(Obstacle::Store(error)) => {
-            tracing::debug!(
-                "execution {} could not be loaded: {error}",
-                session.claimed.execution_id
-            );
-            session.give_back().await
-        }
+        Err(Obstacle::Broken(message)) => fail_shown(session, &host, &message).await,
+        Err(Obstacle::Store(error)) => give_back(session, &error).await,
+    }
+}
+
+async fn give_back(mut session: Session, error: &StoreError) -> Ended {
+    tracing::debug!(
+        "execution {} could not be loaded: {error}",
+        session.claimed.execution_id
+    );
+    session.give_back().await
+}
+
+/// Fails an execution that cannot go on. Its row shows what was done.
+async fn fail_shown(mut session: Session, host: &HostRow, message: &str) -> Ended {
+    match recovered_view(&session, host).await {
+        Ok(view) => session.fail_unrun(Some(&view), message).await,
+        Err(error) => give_back(session, &error).await,
     }
 }
 
@@ -304,19 +310,31 @@ fn begun_by_another(host: &HostRow, state: &HostState) -> Option<NodeId> {
     (!state.completed_node_ids.is_empty()).then(|| NodeId::from(current))
 }
 
-/// What is shown of an execution that cannot be run: its data, or, if they cannot be read, their text under one key, so
-/// that the API can read the row and nothing is lost.
-fn recovered_view(session: &Session, host: &HostRow) -> View {
+/// What is shown of an execution that cannot be run: what was recorded, of which the row may lack the last, and its data, or,
+/// if they cannot be read, their text under one key, so that the API can read the row and nothing is lost.
+async fn recovered_view(session: &Session, host: &HostRow) -> Result<View, StoreError> {
     let identity = session.identity(host);
-    if let Ok(state) = state_json::read(host.execution_state.as_deref()) {
-        let mut view = View::new(&identity, state.execution_data.clone());
-        view.adopt(&state);
-        return view;
+    let mut view = match state_json::read(host.execution_state.as_deref()) {
+        Ok(state) => {
+            let mut view = View::new(&identity, state.execution_data.clone());
+            view.adopt(&state);
+            view
+        }
+        Err(_unreadable) => {
+            let text = host.execution_state.clone().unwrap_or_default();
+            let data = [(UNREADABLE_STATE.to_owned(), text.into())];
+            View::new(&identity, data.into_iter().collect())
+        }
+    };
+    if session.claimed.checkpoint.is_some() {
+        let id = session.claimed.execution_id;
+        for recorded in session.tools.store.load_steps(id).await? {
+            if let RecordedStep::Step(step) = recorded {
+                view.apply(&step);
+            }
+        }
     }
-    let text = host.execution_state.clone().unwrap_or_default();
-    let mut data = serde_json::Map::new();
-    data.insert(UNREADABLE_STATE.to_owned(), text.into());
-    View::new(&identity, data)
+    Ok(view)
 }
 
 impl Drive {

@@ -97,6 +97,11 @@ impl Store {
         })
     }
 
+    /// How many connections it may have.
+    pub fn connections(&self) -> usize {
+        self.pool.status().max_size
+    }
+
     /// The database's clock, as the answers have shown it.
     pub fn clock(&self) -> &Arc<DatabaseClock> {
         &self.clock

@@ -30,7 +30,7 @@ impl Store {
         ];
         // Held together: the claim, the record and the look at a graph may each take another connection.
         let mut clients = Vec::new();
-        while clients.len() < WARM_CONNECTIONS.min(self.pool.status().max_size) {
+        while clients.len() < WARM_CONNECTIONS.min(self.connections()) {
             let client = self.pool.get().await.map_err(from_pool)?;
             for (statement, parameters) in &statements {
                 if let Err(error) = run(&client, statement, parameters, true).await {

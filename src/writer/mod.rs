@@ -12,6 +12,7 @@ mod batch;
 
 use std::collections::HashMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 use backoff::backoff::Backoff;
@@ -83,6 +84,8 @@ pub struct Writer {
 struct Commits {
     store: Store,
     telemetry: Telemetry,
+    /// Whether it was said that the database is lost.
+    is_lost: AtomicBool,
 }
 
 impl Writer {
@@ -92,7 +95,11 @@ impl Writer {
         (
             Self {
                 queue,
-                commits: Commits { store, telemetry },
+                commits: Commits {
+                    store,
+                    telemetry,
+                    is_lost: AtomicBool::new(false),
+                },
             },
             WriterHandle { queue: sender },
         )
@@ -101,35 +108,51 @@ impl Writer {
     /// Writes until all handles are gone.
     pub async fn run(mut self) {
         let (queue, commits) = (&mut self.queue, &self.commits);
+        // Claims and looks keep a connection whatever two commits wait for.
+        let may_overlap = commits.store.connections() > 2;
         let mut gathered: Vec<Job> = Vec::new();
         let mut writing = FuturesUnordered::new();
-        // When they were begun.
-        let mut since: Vec<Instant> = Vec::new();
+        let mut on_their_way: Vec<OnItsWay> = Vec::new();
         let mut is_open = true;
         while is_open || !gathered.is_empty() || !writing.is_empty() {
-            let alone = match *since {
-                [only] => Some(only + HELD_UP_AFTER),
+            let has_children = on_their_way.iter().any(|other| other.has_children);
+            let is_free = |job: &Job| !(has_children && job.record.is_child);
+            let free = gathered.iter().filter(|job| is_free(job)).count();
+            let held_up_at = match on_their_way.as_slice() {
+                [other] if may_overlap => Some(other.begun + HELD_UP_AFTER),
                 _ => None,
             };
-            let is_room = since.is_empty()
-                || alone.is_some_and(|held_up_at| {
-                    gathered.len() >= OVERLAP_FROM || held_up_at <= clock::monotonic()
+            let is_due = on_their_way.is_empty()
+                || free >= OVERLAP_FROM && held_up_at.is_some()
+                || held_up_at.is_some_and(|at| at <= clock::monotonic());
+            if is_due && free > 0 {
+                let (due, others): (Vec<Job>, Vec<Job>) = gathered.into_iter().partition(is_free);
+                gathered = others;
+                let begun = clock::monotonic();
+                on_their_way.push(OnItsWay {
+                    begun,
+                    has_children: due.iter().any(|job| job.record.is_child),
                 });
-            if is_room && !gathered.is_empty() {
-                let now = clock::monotonic();
-                let batches = batch::split(std::mem::take(&mut gathered), |job| &*job.record);
-                writing.push(commits.write_all(batches).map(move |()| now));
-                since.push(now);
+                let batches = batch::split(due, |job| &*job.record);
+                writing.push(commits.write_all(batches).map(move |()| begun));
                 continue;
             }
             let room = batch::MAX_RECORDS - gathered.len();
             tokio::select! {
                 count = queue.recv_many(&mut gathered, room), if is_open && room > 0 => is_open = count > 0,
-                Some(begun) = writing.next() => since.retain(|other| *other != begun),
-                () = until(alone), if alone.is_some() && !gathered.is_empty() => {}
+                Some(begun) = writing.next() => on_their_way.retain(|other| other.begun != begun),
+                () = until(held_up_at), if held_up_at.is_some() && free > 0 => {}
             }
         }
     }
+}
+
+/// A commit that has begun.
+struct OnItsWay {
+    begun: Instant,
+    /// Whether it holds records of executions that others have started. Those of one parent all need its row, and a record
+    /// that cannot have what it needs must be sent again: they go one after another.
+    has_children: bool,
 }
 
 async fn until(instant: Option<Instant>) {
@@ -185,7 +208,7 @@ impl Commits {
             batch.iter().map(|job| Arc::clone(&job.record)).collect();
         let mut known = HashMap::new();
         let mut outcome = outcome;
-        let mut outage = Outage::new(&self.telemetry);
+        let mut outage = Outage::new(&self.telemetry, &self.is_lost);
         let mut slow = 0;
         loop {
             if outcome == Outcome::Unknown
@@ -283,13 +306,14 @@ const REPORT_AFTER: u32 = 5;
 /// Waits between attempts, and says once that and once more that it is over.
 struct Outage<'a> {
     telemetry: &'a Telemetry,
+    /// Of all commits: one that is lost for two of them is told once.
+    is_reported: &'a AtomicBool,
     backoff: ExponentialBackoff,
     attempts: u32,
-    is_reported: bool,
 }
 
 impl<'a> Outage<'a> {
-    fn new(telemetry: &'a Telemetry) -> Self {
+    fn new(telemetry: &'a Telemetry, is_reported: &'a AtomicBool) -> Self {
         let backoff = ExponentialBackoffBuilder::new()
             .with_initial_interval(Duration::from_millis(20))
             .with_max_interval(Duration::from_secs(2))
@@ -297,9 +321,9 @@ impl<'a> Outage<'a> {
             .build();
         Self {
             telemetry,
+            is_reported,
             backoff,
             attempts: 0,
-            is_reported: false,
         }
     }
 
@@ -307,8 +331,7 @@ impl<'a> Outage<'a> {
         self.attempts += 1;
         let is_worth_a_line =
             !matches!(error, StoreError::Busy { .. }) || self.attempts >= REPORT_AFTER;
-        if is_worth_a_line && !self.is_reported {
-            self.is_reported = true;
+        if is_worth_a_line && !self.is_reported.swap(true, Ordering::Relaxed) {
             let error = error.to_string();
             self.telemetry.emit(Event::DatabaseLost {
                 part: "writer",
@@ -324,7 +347,7 @@ impl<'a> Outage<'a> {
     }
 
     fn is_over(&self) {
-        if self.is_reported {
+        if self.is_reported.swap(false, Ordering::Relaxed) {
             self.telemetry.emit(Event::DatabaseBack { part: "writer" });
         }
     }
