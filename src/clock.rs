@@ -25,6 +25,13 @@ pub fn monotonic() -> Instant {
     Instant::now()
 }
 
+/// Sleeps until then, for a branch of a `select!` whose guard sees to it that there is such a time.
+pub async fn until(instant: Option<Instant>) {
+    if let Some(instant) = instant {
+        tokio::time::sleep_until(instant.into()).await;
+    }
+}
+
 /// The database's clock, as seen from this process.
 ///
 /// Times that are compared with the database's `now()` (when a delay ends, when a retry is due) are reckoned on its

@@ -33,17 +33,19 @@ pub(crate) fn chain(nodes: &[Value]) -> Value {
 
 /// So many cheap nodes in a row: n1, n2, ….
 pub(crate) fn cheap_chain(length: u32) -> Value {
-    let nodes: Vec<Value> = (1..=length)
-        .map(|number| cheap(&format!("n{number}")))
-        .collect();
-    chain(&nodes)
+    chain_of(length, cheap)
 }
 
 /// So many that call a server, in a row: each is committed before the next starts.
 pub(crate) fn acting_chain(length: u32, url: &str) -> Value {
     let config = json!({ "method": "GET", "url": url });
+    chain_of(length, |id| node(id, "http_request", &config))
+}
+
+/// The nodes `n1`, `n2` and so on, in a row.
+fn chain_of(length: u32, make: impl Fn(&str) -> Value) -> Value {
     let nodes: Vec<Value> = (1..=length)
-        .map(|number| node(&format!("n{number}"), "http_request", &config))
+        .map(|number| make(&format!("n{number}")))
         .collect();
     chain(&nodes)
 }

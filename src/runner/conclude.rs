@@ -4,7 +4,8 @@
 //! one before it starts a node.
 
 use super::Ended;
-use super::drive::{Drive, Ending, Hold, at};
+use super::drive::{Drive, Ending, Hold};
+use crate::clock;
 use crate::engine::{State, WaitReason};
 use crate::host::log_entry::{LogEntry, execution_timed_out};
 use crate::ids::{NodeId, Timestamp};
@@ -60,10 +61,10 @@ impl Drive {
         let hurry = self.session.interrupts.hurry.clone();
         tokio::select! {
             () = self.session.slot.take_again() => Ok(()),
-            () = at(write_by), if write_by.is_some() => self.record().await,
+            () = clock::until(write_by), if write_by.is_some() => self.record().await,
             Ok(()) = self.session.interrupts.seen.changed() => self.look_if_news().await,
             // The loop sees what these mean.
-            () = at(deadline), if deadline.is_some() => Ok(()),
+            () = clock::until(deadline), if deadline.is_some() => Ok(()),
             () = drain.cancelled() => Ok(()),
             () = hurry.cancelled() => Ok(()),
         }

@@ -2,7 +2,7 @@
 
 use std::collections::VecDeque;
 use std::sync::Arc;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use super::Ended;
 use super::graphs::StoredGraph;
@@ -10,6 +10,7 @@ use super::in_flight::InFlight;
 use super::report::Report;
 use super::session::Session;
 use super::waits::Waits;
+use crate::clock;
 use crate::engine::{Command, Event as EngineEvent, Machine};
 use crate::host::state_json::View;
 use crate::ids::{NodeId, Timestamp};
@@ -273,11 +274,11 @@ impl Drive {
                 self.take_ended();
                 Ok(())
             }
-            () = at(deadline), if deadline.is_some() => {
+            () = clock::until(deadline), if deadline.is_some() => {
                 self.pass_deadline().await;
                 Ok(())
             }
-            () = at(write_by), if write_by.is_some() => self.record().await,
+            () = clock::until(write_by), if write_by.is_some() => self.record().await,
             Ok(()) = self.session.interrupts.seen.changed() => self.look_if_news().await,
             () = drain.cancelled(), if !is_draining => Ok(()),
             () = hurry.cancelled() => {
@@ -322,12 +323,5 @@ impl Drive {
         self.session
             .settle(Some((&self.machine, &self.view)), write, news)
             .await
-    }
-}
-
-/// Sleeps until then; the guard of the branch sees to it that there is such a time.
-pub(super) async fn at(instant: Option<Instant>) {
-    if let Some(instant) = instant {
-        tokio::time::sleep_until(instant.into()).await;
     }
 }

@@ -141,7 +141,7 @@ impl Writer {
             tokio::select! {
                 count = queue.recv_many(&mut gathered, room), if is_open && room > 0 => is_open = count > 0,
                 Some(begun) = writing.next() => on_their_way.retain(|other| other.begun != begun),
-                () = until(held_up_at), if held_up_at.is_some() && free > 0 => {}
+                () = clock::until(held_up_at), if held_up_at.is_some() && free > 0 => {}
             }
         }
     }
@@ -153,12 +153,6 @@ struct OnItsWay {
     /// Whether it holds records of executions that others have started. Those of one parent all need its row, and a record
     /// that cannot have what it needs must be sent again: they go one after another.
     has_children: bool,
-}
-
-async fn until(instant: Option<Instant>) {
-    if let Some(instant) = instant {
-        tokio::time::sleep_until(instant.into()).await;
-    }
 }
 
 impl Commits {

@@ -158,11 +158,7 @@ async fn what_somebody_has_overwritten_is_shown_again_with_the_next_record() {
         }
     })
     .await;
-    let overwrite = "UPDATE workflowexecution SET execution_state = $1::text::json WHERE id = $2";
-    client
-        .execute(overwrite, &[&early, &execution])
-        .await
-        .unwrap();
+    overwrite(&client, execution, &early).await;
     wait_until("the view again", SOON, async || {
         let (recorded, shown) = recorded_and_shown(&client, execution).await;
         if shown > 0 {
@@ -209,11 +205,7 @@ async fn what_is_overwritten_while_a_long_node_runs_is_shown_again_meanwhile() {
         .await;
     };
     show().await;
-    let overwrite = "UPDATE workflowexecution SET execution_state = $1::text::json WHERE id = $2";
-    client
-        .execute(overwrite, &[&early, &execution])
-        .await
-        .unwrap();
+    overwrite(&client, execution, &early).await;
     show().await;
     wait_for_completion(&client, execution).await;
     worker.stop().await;
@@ -255,6 +247,12 @@ async fn an_execution_that_cannot_go_on_shows_all_that_was_recorded() {
     assert_eq!(row.state["completed_node_ids"], json!(["n1", "n2", "n3"]));
     assert_api_can_read(&row.state);
     worker.stop().await;
+}
+
+/// Somebody writes back a state that he has read before.
+async fn overwrite(client: &Client, execution: Uuid, state: &str) {
+    let update = "UPDATE workflowexecution SET execution_state = $1::text::json WHERE id = $2";
+    client.execute(update, &[&state, &execution]).await.unwrap();
 }
 
 /// How many nodes are recorded, and how many the row shows; one statement, so one instant.
