@@ -5,11 +5,14 @@
 //! Beside that worker three kinds of NOTIFY take turns, window by window, so that noise hits all alike: the wake gate as it is,
 //! a trigger that never notifies, and one that always does. Free: the worker runs what is inserted as it comes, and
 //! takes its share of the machine; so do the clients of the benchmark. Without triggers: no worker either.
+//!
+//! Clients are as warm as those of an application that keeps its connections: what a session parses and plans once is not
+//! measured.
 
 use std::time::Duration;
 
 use futures_util::future::try_join_all;
-use tokio_postgres::Client;
+use tokio_postgres::{Client, Statement};
 use uuid::Uuid;
 use workflow_worker::clock;
 use workflow_worker::dev::loopback::Loopback;
@@ -42,14 +45,17 @@ pub(crate) fn setting(kind: &str, clients: u32) -> String {
     format!("{kind}, {clients} client(s)")
 }
 
-/// Longer than all windows; the server of the demo answers no later.
-const SLOW: &str = "/slow?ms=60000";
+/// Longer than all windows, and what the node waits at most.
+const SLOW: &str = "/slow?ms=3600000";
+const PATIENCE_SECONDS: u32 = 3_600;
 /// More than is due at any time by itself.
 const BACKLOG: i64 = 100;
 const SLOTS: &str = "10";
 /// How many windows each kind of NOTIFY gets, and how much shorter than others they are.
-const TURNS: u32 = 6;
-const TURN_SHARE: u64 = 2;
+const TURNS: u32 = 12;
+const TURN_SHARE: u64 = 4;
+/// How many rows each client inserts before the clock starts; PostgreSQL keeps a plan from the sixth time on.
+const WARM_UP: u32 = 10;
 
 /// How `workflow_worker.wake()` is changed; the first is put back from its own source.
 const NEVER: &str =
@@ -74,7 +80,11 @@ async fn busy(stage: Stage) -> Found {
     let slow = work::node(
         "slow",
         "http_request",
-        &serde_json::json!({ "url": server.url(SLOW) }),
+        &serde_json::json!({
+            "url": server.url(SLOW),
+            "timeout": PATIENCE_SECONDS,
+            "timeout_seconds": PATIENCE_SECONDS,
+        }),
     );
     let slow = work::workflow(&client, &work::chain(&[slow])).await?;
     let cheap = work::workflow(&client, &work::cheap_chain(1)).await?;
@@ -99,24 +109,30 @@ async fn busy(stage: Stage) -> Found {
     ];
     let window_ms = stage.sizes().window_ms / TURN_SHARE;
     for &clients in stage.sizes().producers {
+        let producers = Producers::connect(&stage, clients, cheap).await?;
         for _ in 0..TURNS {
             for (kind, definition) in kinds {
                 client.batch_execute(definition).await?;
-                found.push(window(&stage, kind, clients, cheap, window_ms).await?);
+                found.push(producers.window(kind, window_ms).await?);
             }
             // What comes later finds larger tables.
             kinds.reverse();
         }
     }
+    // It has not got a slot free meanwhile, else it would have run what was inserted.
+    wait_until_full(&stage).await?;
     // It would wait for its slow nodes.
     worker.kill().await?;
     Ok(found)
 }
 
-/// The worker has claimed what it can, and has said that it does not sleep.
+/// The worker has claimed what it can, and nothing has ended; it has said that it does not sleep.
 async fn wait_until_full(stage: &Stage) -> anyhow::Result<()> {
     let query = format!(
         "SELECT (SELECT count(*) = {SLOTS} FROM workflow_worker.run_queue WHERE worker_id IS NOT NULL)
+            AND NOT EXISTS (SELECT FROM workflow_worker.finished)
+            AND NOT EXISTS (
+                SELECT FROM workflow_worker.run_queue WHERE worker_id IS NULL AND fence IS NOT NULL)
             AND NOT EXISTS (
                 SELECT FROM pg_locks
                 WHERE locktype = 'advisory' AND classid = 2002873189 AND objid = 1 AND objsubid = 2
@@ -148,45 +164,61 @@ async fn bare(stage: Stage) -> Found {
 async fn all_clients(stage: &Stage, kind: &str, workflow: Uuid) -> Found {
     let mut found = Vec::new();
     for &clients in stage.sizes().producers {
-        let window_ms = stage.sizes().window_ms;
-        found.push(window(stage, kind, clients, workflow, window_ms).await?);
+        let producers = Producers::connect(stage, clients, workflow).await?;
+        found.push(producers.window(kind, stage.sizes().window_ms).await?);
     }
     Ok(found)
 }
 
-async fn window(
-    stage: &Stage,
-    kind: &str,
-    clients: u32,
+/// Clients that insert at the same time.
+struct Producers<'a> {
+    stage: &'a Stage,
     workflow: Uuid,
-    window_ms: u64,
-) -> anyhow::Result<Finding> {
-    let connections = try_join_all((0..clients).map(|_| connect(&stage.url))).await?;
-    let time = Duration::from_millis(window_ms);
-    let begin = clock::monotonic();
-    let busy = connections
-        .into_iter()
-        .map(|client| tokio::spawn(insert_for(client, workflow, time)));
-    let mut inserted = 0_u32;
-    for task in try_join_all(busy).await? {
-        inserted += task?;
-    }
-    let rate = f64::from(inserted) / begin.elapsed().as_secs_f64();
-    stage.progress.tick();
-    Ok(Finding::ours(&INSERTS, setting(kind, clients), vec![rate]).at(clients))
+    clients: Vec<(Client, Statement)>,
 }
 
-async fn insert_for(
-    client: Client,
-    workflow: Uuid,
-    time: Duration,
-) -> Result<u32, tokio_postgres::Error> {
-    let insert = client.prepare(work::FULL_INSERT).await?;
-    let begin = clock::monotonic();
-    let mut done = 0;
-    while begin.elapsed() < time {
-        client.execute(&insert, &[&workflow]).await?;
-        done += 1;
+impl<'a> Producers<'a> {
+    async fn connect(stage: &'a Stage, count: u32, workflow: Uuid) -> anyhow::Result<Self> {
+        let clients = try_join_all((0..count).map(|_| async {
+            let client = connect(&stage.url).await?;
+            let insert = client.prepare(work::FULL_INSERT).await?;
+            anyhow::Ok((client, insert))
+        }));
+        Ok(Self {
+            stage,
+            workflow,
+            clients: clients.await?,
+        })
     }
-    Ok(done)
+
+    /// How many rows they insert in that time, once they are warm.
+    async fn window(&self, kind: &str, window_ms: u64) -> anyhow::Result<Finding> {
+        try_join_all(self.clients.iter().map(|producer| async {
+            for _ in 0..WARM_UP {
+                self.insert(producer).await?;
+            }
+            anyhow::Ok(())
+        }))
+        .await?;
+        let time = Duration::from_millis(window_ms);
+        let begin = clock::monotonic();
+        let inserted = try_join_all(self.clients.iter().map(|producer| async {
+            let mut done = 0_u32;
+            while begin.elapsed() < time {
+                self.insert(producer).await?;
+                done += 1;
+            }
+            anyhow::Ok(done)
+        }))
+        .await?;
+        let rate = f64::from(inserted.iter().sum::<u32>()) / begin.elapsed().as_secs_f64();
+        self.stage.progress.tick();
+        let clients = u32::try_from(self.clients.len())?;
+        Ok(Finding::ours(&INSERTS, setting(kind, clients), vec![rate]).at(clients))
+    }
+
+    async fn insert(&self, (client, insert): &(Client, Statement)) -> anyhow::Result<()> {
+        client.execute(insert, &[&self.workflow]).await?;
+        Ok(())
+    }
 }
