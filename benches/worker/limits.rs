@@ -14,6 +14,7 @@ use workflow_worker::clock;
 use crate::lab::connect;
 use crate::options::Sizes;
 use crate::results::{Finding, Scenario, Unit};
+use crate::work;
 
 /// The raw round trip: what a wake-up is compared with.
 pub(crate) const NOTIFY: Scenario = Scenario {
@@ -62,8 +63,6 @@ pub(crate) const BATCHED: Scenario = Scenario {
 const ROWS: i32 = 256;
 /// Not measured.
 const WARM_UP: u32 = 3;
-/// An idle listener, not a hot one.
-const PAUSE: Duration = Duration::from_millis(20);
 
 /// One round, in a database of its own.
 pub(crate) async fn measure(url: &str, sizes: &Sizes) -> anyhow::Result<Vec<Finding>> {
@@ -116,7 +115,7 @@ async fn notifications(url: &str, statement: &str, count: u32) -> anyhow::Result
     let statement = sender.prepare(statement).await?;
     let mut samples = Vec::new();
     for number in 0..count + WARM_UP {
-        tokio::time::sleep(PAUSE).await;
+        tokio::time::sleep(work::pause()).await;
         let sent = clock::monotonic();
         sender.execute(&statement, &[]).await?;
         let arrival = tokio::time::timeout(Duration::from_secs(10), arrivals.recv()).await;

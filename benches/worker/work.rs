@@ -2,6 +2,8 @@
 //!
 //! Their nodes do nothing that takes time (`set_variable`), so that what is measured is the worker.
 
+use std::time::Duration;
+
 use serde_json::{Value, json};
 use tokio_postgres::Client;
 use uuid::Uuid;
@@ -89,3 +91,14 @@ pub(crate) const IS_DRAINED: &str = "SELECT NOT EXISTS (SELECT FROM workflow_wor
 /// What many producers run: with the version, which a trigger fills otherwise, so that it does without triggers as well.
 pub(crate) const FULL_INSERT: &str =
     "INSERT INTO workflowexecution (workflow_id, workflow_version) VALUES ($1, 1)";
+
+/// Between what is measured one at a time and the next: longer than the worker stays awake after an execution, and never in
+/// step with its poll. The raw round trip has the same pauses: what has slept for longer takes longer to wake.
+const PAUSE_MS: (u64, u64) = (60, 140);
+
+/// Random, without a generator of random numbers: a fresh UUID has enough of it.
+pub(crate) fn pause() -> Duration {
+    let (least, most) = PAUSE_MS;
+    let (random, _) = Uuid::new_v4().as_u64_pair();
+    Duration::from_millis(least + random % (most - least))
+}

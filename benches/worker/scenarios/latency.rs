@@ -50,8 +50,6 @@ pub(crate) const FIVE_FROM_CALL: Scenario = Scenario {
 };
 
 const WARM_UP: u32 = 3;
-/// Between an execution and the next: longer than the worker stays awake after one, and never in step with its poll.
-const PAUSE_MS: (u64, u64) = (60, 140);
 const LOOK_EVERY: Duration = Duration::from_millis(1);
 const PATIENCE: Duration = Duration::from_secs(30);
 
@@ -110,7 +108,7 @@ async fn one_at_a_time(stage: &Stage, nodes: u32) -> anyhow::Result<Vec<Seen>> {
     let worker = stage.worker(&[]).await?;
     let mut seen = Vec::new();
     for number in 0..count + WARM_UP {
-        tokio::time::sleep(pause()).await;
+        tokio::time::sleep(work::pause()).await;
         let one = one_execution(&client, workflow).await?;
         if number >= WARM_UP {
             seen.push(one);
@@ -119,13 +117,6 @@ async fn one_at_a_time(stage: &Stage, nodes: u32) -> anyhow::Result<Vec<Seen>> {
     }
     worker.stop().await?;
     Ok(seen)
-}
-
-/// Random, without a generator of random numbers: a fresh UUID has enough of it.
-fn pause() -> Duration {
-    let (least, most) = PAUSE_MS;
-    let (random, _) = Uuid::new_v4().as_u64_pair();
-    Duration::from_millis(least + random % (most - least))
 }
 
 async fn one_execution(client: &Client, workflow: Uuid) -> anyhow::Result<Seen> {
