@@ -321,7 +321,7 @@ impl Drive {
         news.graph = self.graph_to_record();
         news.input = self.input_to_record();
         self.session
-            .settle(Some((&self.machine, &self.view)), write, news)
+            .settle((Some(&self.machine), Some(&self.view)), write, news)
             .await
     }
 }

@@ -28,7 +28,7 @@ impl Drive {
             return Ok(());
         }
         self.look().await?;
-        if matches!(self.hold, Hold::No) {
+        if matches!(self.hold, Hold::No | Hold::Parked) {
             // A node may run for long: what was overwritten is shown meanwhile.
             self.report.announce();
         }

@@ -16,10 +16,10 @@ use crate::writer::{Disposition, Publish};
 /// takes no value above 1 GiB.
 const MAX_STATE_BYTES: usize = 64 << 20;
 /// How long the view may stay as it is while the execution runs: at least, and at most. The time grows with its size, or
-/// the nodes of a long workflow would each cost as much as all before them. It is never staler than a second, and exact
-/// whenever the execution stops.
+/// the nodes of a long workflow would each cost as much as all before them. It is never staler than a second (what is left
+/// of that is for the next commit), and exact whenever the execution stops.
 const PUBLISH_AFTER: (Duration, Duration) =
-    (Duration::from_millis(100), Duration::from_millis(900));
+    (Duration::from_millis(100), Duration::from_millis(800));
 /// From this size on the view is written as rarely as may be.
 const LARGE_STATE_BYTES: u32 = 64 * 1024;
 /// When what makes no record by itself is recorded: nodes that only compute, and that a node has started and still runs

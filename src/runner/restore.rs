@@ -80,7 +80,9 @@ pub(super) async fn take_up(runner: Runner) -> Ended {
     }
     if session.claimed.rescues >= MAX_RESCUES {
         let message = format!("its worker died {MAX_RESCUES} times in a row while running it");
-        return fail_shown(session, &host, &message).await;
+        // It may be what it has recorded that kills them: that is left where it is.
+        let view = shown_view(&session, &host);
+        return session.fail_unrun(Some(&view), &message).await;
     }
     match restore(&mut session, &host).await {
         Ok(restored) => drive(session, restored, &host).await,
@@ -99,10 +101,12 @@ async fn give_back(mut session: Session, error: &StoreError) -> Ended {
 
 /// Fails an execution that cannot go on. Its row shows what was done.
 async fn fail_shown(mut session: Session, host: &HostRow, message: &str) -> Ended {
-    match recovered_view(&session, host).await {
-        Ok(view) => session.fail_unrun(Some(&view), message).await,
-        Err(error) => give_back(session, &error).await,
-    }
+    let view = match recovered_view(&session, host).await {
+        Ok(Some(view)) => view,
+        Ok(None) => shown_view(&session, host),
+        Err(error) => return give_back(session, &error).await,
+    };
+    session.fail_unrun(Some(&view), message).await
 }
 
 async fn drive(session: Session, restored: Restored, host: &HostRow) -> Ended {
@@ -120,18 +124,29 @@ async fn drive(session: Session, restored: Restored, host: &HostRow) -> Ended {
 
 /// Somebody has ended it. What it had done is shown with that, and it leaves the run queue.
 async fn settle(mut session: Session, host: &HostRow) -> Ended {
-    let restored = match restore(&mut session, host).await {
-        Ok(restored) => Some(restored),
-        // There is nothing to show beyond what the row shows already.
-        Err(Obstacle::Broken(_)) => None,
-        Err(Obstacle::Store(_)) => return session.give_back().await,
+    let (restored, view) = if session.claimed.rescues >= MAX_RESCUES {
+        // What may have killed its workers is not taken up once more.
+        (None, None)
+    } else {
+        match restore(&mut session, host).await {
+            Ok(restored) => (Some(restored), None),
+            Err(Obstacle::Broken(_)) => match recovered_view(&session, host).await {
+                Ok(view) => (None, view),
+                Err(error) => return give_back(session, &error).await,
+            },
+            Err(Obstacle::Store(error)) => return give_back(session, &error).await,
+        }
     };
     let Look::Host(write) = session.look().await else {
         return Ended::LeaseLost;
     };
     match restored {
         Some(restored) => restored.into_drive(session).settle_over(&write).await,
-        None => session.settle(None, &write, News::default()).await,
+        None => {
+            session
+                .settle((None, view.as_ref()), &write, News::default())
+                .await
+        }
     }
 }
 
@@ -310,11 +325,11 @@ fn begun_by_another(host: &HostRow, state: &HostState) -> Option<NodeId> {
     (!state.completed_node_ids.is_empty()).then(|| NodeId::from(current))
 }
 
-/// What is shown of an execution that cannot be run: what was recorded, of which the row may lack the last, and its data, or,
-/// if they cannot be read, their text under one key, so that the API can read the row and nothing is lost.
-async fn recovered_view(session: &Session, host: &HostRow) -> Result<View, StoreError> {
+/// What the row shows of an execution that cannot be run, or, if that cannot be read, its text under one key, so that the
+/// API can read the row and nothing is lost.
+fn shown_view(session: &Session, host: &HostRow) -> View {
     let identity = session.identity(host);
-    let mut view = match state_json::read(host.execution_state.as_deref()) {
+    match state_json::read(host.execution_state.as_deref()) {
         Ok(state) => {
             let mut view = View::new(&identity, state.execution_data.clone());
             view.adopt(&state);
@@ -325,16 +340,29 @@ async fn recovered_view(session: &Session, host: &HostRow) -> Result<View, Store
             let data = [(UNREADABLE_STATE.to_owned(), text.into())];
             View::new(&identity, data.into_iter().collect())
         }
+    }
+}
+
+/// The same with all that was recorded, of which the row may lack the last; `None` if there is nothing more, or it cannot be
+/// read.
+async fn recovered_view(session: &Session, host: &HostRow) -> Result<Option<View>, StoreError> {
+    if session.claimed.checkpoint.is_none() {
+        return Ok(None);
+    }
+    let id = session.claimed.execution_id;
+    let recorded = match session.tools.store.load_steps(id).await {
+        Ok(recorded) => recorded,
+        // Nor will it be readable next time.
+        Err(StoreError::Refused { .. }) => return Ok(None),
+        Err(error) => return Err(error),
     };
-    if session.claimed.checkpoint.is_some() {
-        let id = session.claimed.execution_id;
-        for recorded in session.tools.store.load_steps(id).await? {
-            if let RecordedStep::Step(step) = recorded {
-                view.apply(&step);
-            }
+    let mut view = shown_view(session, host);
+    for step in recorded {
+        if let RecordedStep::Step(step) = step {
+            view.apply(&step);
         }
     }
-    Ok(view)
+    Ok(Some(view))
 }
 
 impl Drive {

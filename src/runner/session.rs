@@ -171,7 +171,7 @@ impl Session {
             disposition,
             requests: news.waits.requests,
             consumed: news.waits.consumed,
-            is_child: self.claimed.depth > 0,
+            ends_child: self.claimed.depth > 0 && disposition == Disposition::Finish,
             children: news.waits.children,
             cancelled_children: news.waits.cancelled_children,
             ..Record::new(self.worker, self.claimed.execution_id, self.claimed.fence)

@@ -6,45 +6,53 @@ use crate::engine::Machine;
 use crate::host::log_entry::LogEntry;
 use crate::host::state_json::{Published, View};
 use crate::host::status::{self, Disposition as HostDisposition, HostStatus};
+use crate::ids::NodeId;
 use crate::store::claim::HostWrite;
 use crate::telemetry::Event;
 use crate::writer::{Disposition, Publish};
 
 impl Session {
     /// Takes an execution that somebody has ended off the run queue, with what it had done in its row.
-    /// `news` holds what is not yet recorded of that.
+    /// `news` holds what is not yet recorded of that. Without a machine (it cannot be restored) a view is all that there is;
+    /// without a view the row stays as it is.
     pub(super) async fn settle(
         &mut self,
-        restored: Option<(&Machine, &View)>,
+        (machine, view): (Option<&Machine>, Option<&View>),
         write: &HostWrite,
         mut news: News,
     ) -> Ended {
         let mut write = write.clone();
-        if let Some((machine, _)) = restored {
+        if let Some(machine) = machine {
             news.waits.withdraw(machine);
         }
+        let claimed = self.claimed.host.as_ref();
+        let current_node = match machine {
+            Some(machine) => machine.current_node().cloned(),
+            None => claimed.and_then(|host| host.current_node_id.as_deref().map(NodeId::from)),
+        };
+        let retry_count = match machine {
+            Some(machine) => machine.retry_count(),
+            None => claimed.map_or(0, |host| u32::try_from(host.retry_count).unwrap_or(0)),
+        };
         loop {
-            news.publish = restored.as_ref().map(|(machine, view)| {
-                let current_node = machine.current_node();
+            news.publish = view.map(|view| {
                 let published = Published {
                     status: &write.status,
-                    current_node_id: current_node,
+                    current_node_id: current_node.as_ref(),
                     error_message: write.error_message.as_deref(),
-                    retry_count: machine.retry_count(),
+                    retry_count,
                     next_retry_at: None,
                 };
                 Publish {
                     status: write.status.clone(),
-                    current_node_id: current_node.map(|node| node.as_str().to_owned()),
+                    current_node_id: current_node.as_ref().map(|node| node.as_str().to_owned()),
                     execution_state: Some(self.state_text(view, &published)),
                     error_message: write.error_message.clone(),
-                    retry_count: i32::try_from(machine.retry_count()).unwrap_or(i32::MAX),
+                    retry_count: i32::try_from(retry_count).unwrap_or(i32::MAX),
                     next_retry_at: None,
                 }
             });
-            news.checkpoint = restored
-                .as_ref()
-                .and_then(|(machine, _)| self.checkpoint_text(machine, true));
+            news.checkpoint = machine.and_then(|machine| self.checkpoint_text(machine, true));
             match self.send(news, Disposition::Finish).await {
                 Sent::Committed => {
                     let id = self.claimed.execution_id;
@@ -124,7 +132,7 @@ impl Session {
                 Sent::HostChanged => match self.look().await {
                     Look::Gone => return Ended::LeaseLost,
                     Look::Host(write) if is_over(&write) => {
-                        return self.settle(None, &write, News::default()).await;
+                        return self.settle((None, view), &write, News::default()).await;
                     }
                     Look::Host(_) => {}
                 },

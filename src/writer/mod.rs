@@ -115,8 +115,8 @@ impl Writer {
         let mut on_their_way: Vec<OnItsWay> = Vec::new();
         let mut is_open = true;
         while is_open || !gathered.is_empty() || !writing.is_empty() {
-            let has_children = on_their_way.iter().any(|other| other.has_children);
-            let is_free = |job: &Job| !(has_children && job.record.is_child);
+            let ends_children = on_their_way.iter().any(|other| other.ends_children);
+            let is_free = |job: &Job| !(ends_children && job.record.ends_child);
             let free = gathered.iter().filter(|job| is_free(job)).count();
             let held_up_at = match on_their_way.as_slice() {
                 [other] if may_overlap => Some(other.begun + HELD_UP_AFTER),
@@ -131,7 +131,7 @@ impl Writer {
                 let begun = clock::monotonic();
                 on_their_way.push(OnItsWay {
                     begun,
-                    has_children: due.iter().any(|job| job.record.is_child),
+                    ends_children: due.iter().any(|job| job.record.ends_child),
                 });
                 let batches = batch::split(due, |job| &*job.record);
                 writing.push(commits.write_all(batches).map(move |()| begun));
@@ -150,9 +150,9 @@ impl Writer {
 /// A commit that has begun.
 struct OnItsWay {
     begun: Instant,
-    /// Whether it holds records of executions that others have started. Those of one parent all need its row, and a record
+    /// Whether it holds ends of executions that others have started. Those of one parent all need its row, and a record
     /// that cannot have what it needs must be sent again: they go one after another.
-    has_children: bool,
+    ends_children: bool,
 }
 
 impl Commits {
@@ -172,18 +172,15 @@ impl Commits {
             }
             Err(trouble) => trouble,
         };
-        // One of them is refused, or is more than the database can take in time: find out which.
-        let outcome = match &trouble {
-            Trouble::Refused(_) => Outcome::Known,
-            Trouble::TooSlow => Outcome::Unknown,
-        };
+        // One of them is refused, or is more than the database can take in time: find out which. An earlier attempt, whose
+        // answer was lost, may have brought all of them in.
         let is_alone = batch.len() == 1;
         for job in batch {
             let alone = [job];
             let result = if is_alone {
                 Err(trouble.clone())
             } else {
-                self.commit(&alone, outcome).await
+                self.commit(&alone, Outcome::Unknown).await
             };
             let [job] = alone;
             job.reply(match result {
@@ -203,7 +200,10 @@ impl Commits {
         let mut known = HashMap::new();
         let mut outcome = outcome;
         let mut outage = Outage::new(&self.telemetry, &self.is_lost);
-        let mut slow = 0;
+        let (mut slow, most_slow) = match batch.len() {
+            1 => (0, SLOW_ALONE),
+            _ => (0, SLOW_TOGETHER),
+        };
         loop {
             if outcome == Outcome::Unknown
                 && let Err(error) = self.look_up(worker, &mut pending, &mut known).await
@@ -214,10 +214,25 @@ impl Commits {
             if pending.is_empty() {
                 break;
             }
+            // The database answered the look-up, and the statement not: it is the statement.
+            if slow >= most_slow {
+                return Err(Trouble::TooSlow);
+            }
             let error = match self.store.record(worker, &pending).await {
                 Ok(answers) => {
-                    let ids = pending.iter().map(|record| record.execution_id);
-                    known.extend(ids.zip(answers));
+                    for (record, answer) in std::mem::take(&mut pending).into_iter().zip(answers) {
+                        if answer == Recorded::Stale && outcome == Outcome::Unknown {
+                            pending.push(record);
+                        } else {
+                            known.insert(record.execution_id, answer);
+                        }
+                    }
+                    // They may be stale because an earlier attempt has been committed since the look-up.
+                    while !pending.is_empty()
+                        && let Err(error) = self.look_up(worker, &mut pending, &mut known).await
+                    {
+                        outage.wait(&error).await;
+                    }
                     break;
                 }
                 Err(StoreError::Refused { code, message }) => {
@@ -228,17 +243,7 @@ impl Commits {
             if error.is_ambiguous() {
                 outcome = Outcome::Unknown;
             }
-            // The database answered the look-up, and this statement not: it is the statement.
             slow += u32::from(error.is_too_slow());
-            if slow
-                >= if batch.len() == 1 {
-                    SLOW_ALONE
-                } else {
-                    SLOW_TOGETHER
-                }
-            {
-                return Err(Trouble::TooSlow);
-            }
             outage.wait(&error).await;
         }
         outage.is_over();

@@ -9,7 +9,7 @@ use uuid::Uuid;
 
 use crate::support::database::{Database, Variant};
 use crate::support::flow::{
-    PATIENCE, chain, count, get, host_row, insert, insert_with, insert_workflow, restart,
+    HostRow, PATIENCE, chain, count, get, host_row, insert, insert_with, insert_workflow, restart,
     wait_for_completion, wait_for_end,
 };
 use crate::support::hits::Hits;
@@ -211,9 +211,9 @@ async fn what_is_overwritten_while_a_long_node_runs_is_shown_again_meanwhile() {
     worker.stop().await;
 }
 
-/// A worker that dies has recorded more than the row shows. If the execution cannot go on, the row shows it all the same.
-#[tokio::test(flavor = "multi_thread")]
-async fn an_execution_that_cannot_go_on_shows_all_that_was_recorded() {
+/// Three nodes, left as by a worker that dies after the last: the row shows none of them. Then `sabotage`, a statement, and
+/// what becomes of it.
+async fn left_and_taken_up(sabotage: &str) -> HostRow {
     let hits = Hits::start();
     let database = Database::migrated(Variant::CreateAll).await;
     let client = database.client().await;
@@ -222,15 +222,7 @@ async fn an_execution_that_cannot_go_on_shows_all_that_was_recorded() {
     let execution = insert(&client, workflow).await;
     wait_for_completion(&client, execution).await;
     worker.stop().await;
-    // As a worker leaves it that dies after the third node, and a checkpoint that nobody can read.
     restart(&client, execution).await;
-    client
-        .execute(
-            "UPDATE workflow_worker.run_queue SET checkpoint = '{\"v\": 1}' WHERE execution_id = $1",
-            &[&execution],
-        )
-        .await
-        .unwrap();
     client
         .execute(
             "UPDATE workflowexecution
@@ -240,13 +232,67 @@ async fn an_execution_that_cannot_go_on_shows_all_that_was_recorded() {
         )
         .await
         .unwrap();
+    client.batch_execute(sabotage).await.unwrap();
     let worker = InProcess::start(&database.url(), &[NO_POLL]).await;
+    wait_until("nobody to hold it", SOON, async || {
+        match count(&client, "SELECT count(*) FROM workflow_worker.run_queue").await {
+            0 => Ok(()),
+            held => Err(held),
+        }
+    })
+    .await;
     let row = wait_for_end(&client, execution).await;
+    worker.stop().await;
+    row
+}
+
+/// A checkpoint that nobody can read.
+const NO_CHECKPOINT: &str = "UPDATE workflow_worker.run_queue SET checkpoint = '{\"v\": 1}'";
+/// A step that nobody can read.
+const NO_STEP: &str = "UPDATE workflow_worker.steps SET output = '[1]' WHERE node_id = 'n2'";
+
+/// A worker that dies has recorded more than the row shows. If the execution cannot go on, the row shows it all the same.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_execution_that_cannot_go_on_shows_all_that_was_recorded() {
+    let row = left_and_taken_up(NO_CHECKPOINT).await;
     assert_eq!(row.status, "failed");
     assert!(row.error_message.unwrap().contains("checkpoint"));
     assert_eq!(row.state["completed_node_ids"], json!(["n1", "n2", "n3"]));
     assert_api_can_read(&row.state);
-    worker.stop().await;
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn an_execution_that_somebody_has_ended_shows_all_that_was_recorded_though_it_cannot_be_restored()
+ {
+    let end = "UPDATE workflowexecution SET status = 'failed', error_message = 'enough', completed_at = now()";
+    let row = left_and_taken_up(&format!("{NO_CHECKPOINT}; {end}")).await;
+    assert_eq!(row.status, "failed");
+    assert_eq!(row.error_message.unwrap(), "enough");
+    assert_eq!(row.state["completed_node_ids"], json!(["n1", "n2", "n3"]));
+    assert_api_can_read(&row.state);
+}
+
+/// It would be handed back for ever.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_execution_of_which_a_step_cannot_be_read_fails_and_says_which() {
+    let row = left_and_taken_up(NO_STEP).await;
+    assert_eq!(row.status, "failed");
+    let error = row.error_message.unwrap();
+    assert!(error.contains("step 2"), "{error}");
+    assert!(error.contains("cannot be read"), "{error}");
+    assert_api_can_read(&row.state);
+}
+
+/// What kills its workers may be what it has recorded.
+#[tokio::test(flavor = "multi_thread")]
+async fn an_execution_that_has_killed_ten_workers_is_failed_without_a_look_at_its_steps() {
+    let rescued = "UPDATE workflow_worker.run_queue SET rescues = 10";
+    let row = left_and_taken_up(&format!("{NO_STEP}; {rescued}")).await;
+    assert_eq!(row.status, "failed");
+    let error = row.error_message.unwrap();
+    assert!(error.contains("died 10 times"), "{error}");
+    assert_eq!(row.state["completed_node_ids"], json!([]));
+    assert_api_can_read(&row.state);
 }
 
 /// Somebody writes back a state that he has read before.

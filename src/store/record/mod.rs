@@ -52,8 +52,8 @@ pub struct Record {
     pub consumed: Vec<Uuid>,
     /// Executions to be started. A workflow that is gone starts none, and `load_children` shows none then.
     pub children: Vec<NewChild>,
-    /// Whether another execution has started this one: the record may need the row of that one.
-    pub is_child: bool,
+    /// Whether it ends an execution that another one has started: it may need the row of that one.
+    pub ends_child: bool,
     /// Children of this execution that it no longer wants: they are told to end.
     pub cancelled_children: Vec<ExecutionId>,
 }
@@ -78,7 +78,7 @@ impl Record {
             disposition: Disposition::Hold,
             requests: Vec::new(),
             consumed: Vec::new(),
-            is_child: false,
+            ends_child: false,
             children: Vec::new(),
             cancelled_children: Vec::new(),
         }
